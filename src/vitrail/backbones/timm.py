@@ -1,0 +1,227 @@
+"""Every convolutional and hybrid network of timm, through one door."""
+
+import logging
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from vitrail.backbones.trial import Net, Trial, round_up, stages_of, try_out
+from vitrail.backbones.weights import fetch, read_config, read_weights
+from vitrail.errors import UsageError, VitrailError
+from vitrail.values import Features, Size
+
+log = logging.getLogger(__name__)
+
+
+class TimmBackbone(nn.Module):
+    """A whole network of timm without its classifier: stages are the levels, its pooled output the summary.
+
+    timm's own classifier on the summary gives timm's logits. Pictures ``b c h w`` may have any size: they are
+    padded at the right and the bottom to a multiple, and enlarged where the network takes nothing smaller.
+    Convolutions see padding, so ``valid`` changes nothing here.
+    """
+
+    def __init__(self, net: nn.Module, trial: Trial) -> None:
+        super().__init__()
+        self.net: Net = net
+        self.strides, self.channels, self.width = trial.strides, trial.channels, trial.width
+        self.least, self.multiple, self.only = trial.least, trial.multiple, trial.only
+        self._stages, self._normed = list(trial.stages), trial.normed
+
+    def forward(
+        self,
+        pixels: Float[Tensor, "b c H W"],
+        valid: Bool[Tensor, "b H W"] | None = None,  # noqa: ARG002
+        levels: bool = True,
+    ) -> Features:
+        """Return the features; without ``levels`` the summary alone, at the cost of timm's classifier."""
+        enlarged = self._enlarge(pixels)
+        canvas = _pad(enlarged, self.multiple)
+        if levels:
+            final, stages = stages_of(self.net, canvas, self._stages, self._normed)
+            grids = tuple(
+                _on_grid(stage, stride, canvas, enlarged, pixels)
+                for stage, stride in zip(stages, self.strides, strict=True)
+            )
+        else:
+            final, grids = self.net.forward_features(canvas), ()
+        prefix = getattr(self.net, "num_prefix_tokens", 0)
+        return Features(
+            levels=grids,
+            strides=self.strides if levels else (),
+            summary=self.net.forward_head(final, pre_logits=True),
+            prefix=final[:, :prefix] if prefix and isinstance(final, Tensor) and final.ndim == 3 else None,
+        )
+
+    def _enlarge(self, pixels: Tensor) -> Tensor:
+        height, width = pixels.shape[2:]
+        if self.only:
+            return _resize(pixels, self.only)
+        scale = max(self.least[0] / height, self.least[1] / width, 1.0)
+        size = (max(self.least[0], round(height * scale)), max(self.least[1], round(width * scale)))
+        return _resize(pixels, size) if scale > 1 else pixels
+
+
+def _pad(pixels: Tensor, multiple: int) -> Tensor:
+    height, width = round_up((pixels.shape[2], pixels.shape[3]), multiple)
+    return F.pad(pixels, (0, width - pixels.shape[3], 0, height - pixels.shape[2]))
+
+
+def _on_grid(stage: Tensor, stride: int, canvas: Tensor, enlarged: Tensor, pixels: Tensor) -> Tensor:
+    """Bring a stage to the grid that its stride promises on the pictures that were given."""
+    stage = _resize(stage, _grid(canvas, stride))  # some networks lose a border (Inception), most do not
+    height, width = _grid(enlarged, stride)
+    return _resize(stage[:, :, :height, :width], _grid(pixels, stride))
+
+
+def _grid(pixels: Tensor, stride: int) -> Size:
+    return -(-pixels.shape[2] // stride), -(-pixels.shape[3] // stride)
+
+
+def _resize(x: Tensor, size: Size) -> Tensor:
+    if tuple(x.shape[2:]) == size:
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", antialias=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimmConfig:
+    """A network of timm: ``name`` is timm's for the architecture, with or without the tag of its weights.
+
+    pretrained: start from the weights that timm publishes under this name, fetched once.
+    weights: start from these instead: a timm folder, a ``.safetensors`` file, or a Hub id.
+    drop_path: the chance that the last residual branches are dropped in training.
+    """
+
+    family: Literal["timm"] = "timm"
+    name: str = "resnet18"
+    pretrained: bool = False
+    weights: str | None = None
+    drop_path: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.drop_path < 1:
+            raise UsageError(f"drop_path is a chance from 0 to below 1, not {self.drop_path:g}.")
+
+    def build(self, image_size: Size, channels: int) -> TimmBackbone:
+        """Return the network for pictures of this size, with its weights or fresh ones.
+
+        Raises UsageError when it cannot be built so, VitrailError when its weights are not to be had.
+        """
+        trial = try_out(partial(self._create, channels), self.name, image_size, channels)
+        if trial.only and trial.only != image_size:
+            log.warning("%s takes %dx%d pictures only: others are resized to that.", self.name, *trial.only)
+        elif any(side < least for side, least in zip(image_size, trial.least, strict=True)):
+            log.warning(
+                "%s takes no pictures below %dx%d: smaller ones are enlarged.", self.name, *trial.least
+            )
+        source = self._source()
+        if source is None:
+            return TimmBackbone(self._create(channels, **trial.arguments), trial)
+        return TimmBackbone(self._load(source, channels, **trial.arguments), trial)
+
+    def untrained(self) -> "TimmConfig":
+        """Return the same network without weights to start from: for who has its trained weights already."""
+        return replace(self, pretrained=False, weights=None)
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Return what the weights were trained with (see `timm_preprocessing`); without weights nothing."""
+        source = self._source()
+        if source is None:
+            return {}
+        return timm_preprocessing(str(source) if source.is_dir() else self.name)
+
+    def suited(self, pictures: Size) -> "TimmConfig":  # noqa: ARG002
+        """Return the network as it is: nothing of it depends on the pictures."""
+        return self
+
+    def suitable_size(self, pictures: Size) -> Size:
+        """Return a canvas for pictures of about this size: at most what the network was designed for."""
+        design = timm_preprocessing(self.name)["size"]
+        return min(design[0], max(pictures)), min(design[1], max(pictures))
+
+    def _create(self, channels: int, **arguments: Any) -> Net:
+        import timm
+
+        if self.drop_path:
+            arguments["drop_path_rate"] = self.drop_path
+        try:
+            return timm.create_model(self.name, in_chans=channels, **{"num_classes": 0, **arguments})
+        except TypeError as error:
+            if "drop_path_rate" in str(error):
+                raise UsageError(
+                    f"timm's {self.name} has no residual paths to drop: leave drop_path."
+                ) from None
+            raise
+
+    def _source(self) -> Path | None:
+        """Return the folder or file of the weights to start from, fetched if need be."""
+        if self.weights is not None:
+            return Path(self.weights) if Path(self.weights).exists() else fetch(self.weights)
+        if not self.pretrained:
+            return None
+        hub_id = _published(self.name).get("hf_hub_id")
+        if not hub_id:
+            raise UsageError(f"timm publishes no weights for {self.name}: leave out pretrained.")
+        return fetch(hub_id)
+
+    def _load(self, source: Path, channels: int, **arguments: Any) -> Net:
+        """Return the whole network with the weights of a file or folder, then without its classifier.
+
+        timm brings the weights to other sizes and channels; a name that is missing or unknown is an error.
+        """
+        tensors = read_weights(source)
+        published = _published(str(source) if source.is_dir() else self.name)
+        classifiers = published.get("classifier") or ()
+        first = classifiers if isinstance(classifiers, str) else next(iter(classifiers), "")
+        classes = len(tensors[f"{first}.bias"]) if f"{first}.bias" in tensors else 0
+        overlay = {"state_dict": tensors, "num_classes": classes, "label_offset": 0}
+        if "input_size" in published:
+            overlay["input_size"] = tuple(published["input_size"])
+        try:
+            net = self._create(
+                channels, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay, **arguments
+            )
+        except (RuntimeError, KeyError) as error:
+            what = " ".join(str(error).split())
+            raise VitrailError(f"{source}: these are not the weights of {self.name}: {what[:300]}") from None
+        net.reset_classifier(0)
+        return net
+
+
+def timm_preprocessing(name: str) -> dict[str, Any]:
+    """Return how pictures were prepared for the weights that timm publishes under a name, or of a folder.
+
+    Plain values: ``size`` (height, width), ``channels``, ``mean`` and ``std`` a channel for pixels
+    from 0 to 1, ``resample``, ``fit`` (crop, squash or pad) and ``crop_pct``, the share of the shorter side.
+    """
+    published = _published(name)
+    channels, height, width = published["input_size"]
+    fits = {"center": "crop", "squash": "squash", "border": "pad"}
+    return {
+        "size": (height, width),
+        "channels": channels,
+        "fit": fits[published.get("crop_mode", "center")],
+        "crop_pct": float(published["crop_pct"]),
+        "resample": published["interpolation"],
+        "mean": tuple(published["mean"]),
+        "std": tuple(published["std"]),
+    }
+
+
+def _published(name: str) -> dict[str, Any]:
+    """Return what timm states about the weights of a name or in a folder."""
+    from timm.models import PretrainedCfg, get_pretrained_cfg
+
+    if Path(name).is_dir():
+        return {**PretrainedCfg().to_dict(), **read_config(Path(name)).get("pretrained_cfg", {})}
+    try:
+        stated = get_pretrained_cfg(name)
+    except RuntimeError:
+        raise UsageError(f"timm knows no weights called {name}: `vitrail models` lists its names.") from None
+    return dict((stated or PretrainedCfg()).to_dict())

@@ -1,0 +1,109 @@
+"""`vitrail train`."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, make_dataclass
+
+from vitrail.cli.parse import Common, parse, plain, take
+from vitrail.cli.say import emit, metric_rows, show_table, tell
+from vitrail.errors import UsageError
+from vitrail.run.folder import Run
+from vitrail.run.launch import compose, resume_run, run_recipe
+from vitrail.run.progress import reporter
+from vitrail.run.recipe import Recipe
+
+ABOUT = "Train a model on a folder of pictures, measure it, and report: all in one run folder."
+EXAMPLES = """\
+vitrail train pictures/ --model vit-s16 --epochs 50 --out run
+vitrail train digits --model vit-ti4 --epochs 30 --json
+vitrail train labels.csv --model resnet18 --data.label species --data.group site
+vitrail train pictures/ --model vit-ti16 --head.hidden 256 --train.ema 0.999 --augment.mixup 0.2
+vitrail train --recipe run/recipe.json --seed 1
+vitrail train --resume run"""
+NAMES = ("model", "task", "head", "recipe", "resume")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names(Common):
+    """The words that choose a recipe."""
+
+    out: str | None = None
+    """The run folder to make (default: the next free one below runs/)."""
+    offline: bool = False
+    """Never touch the network, whatever a name may mean."""
+
+
+def words_of(recipe: Recipe) -> Names:
+    """Return the words of the verb around a recipe, whose fields are its flags."""
+    kind = make_dataclass("TrainWords", [], bases=(Recipe, Names), frozen=True, kw_only=True)
+    kind.__doc__ = ABOUT
+    values = {name: getattr(recipe, name) for name in recipe.__dataclass_fields__}
+    words: Names = kind(**values)
+    return words
+
+
+def run(argv: Sequence[str]) -> None:
+    """Train, or go on with a run."""
+    names, rest = take(argv, NAMES)
+    if "resume" in names:
+        result = _resume(names, rest)
+    else:
+        offline = "--offline" in rest
+        options = {f"{part}.name": names[part] for part in ("task", "head") if part in names}
+        base = compose(_positional(rest), names.get("model"), names.get("recipe"), options, offline=offline)
+        words = parse(words_of(base), rest, verb="train", about=_about(base), examples=EXAMPLES)
+        changed = {
+            name: value
+            for name, value in plain(words).items()
+            if name in plain(base) and value != plain(base)[name]
+        }
+        recipe = compose(None, None, base, changed)
+        result = run_recipe(recipe, out=words.out, offline=offline, progress=reporter())
+    _report(result, "--json" in argv)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeWords(Common):
+    """The words that go with --resume."""
+
+    epochs: int | None = field(default=None)
+    """Train a finished run on, up to this many epochs."""
+
+
+def _resume(names: dict[str, str], rest: Sequence[str]) -> Run:
+    others = sorted(set(names) - {"resume"})
+    if others:
+        raise UsageError(f"--resume goes on with the recipe of the run; take out --{others[0]}.")
+    from pathlib import Path
+
+    words = parse(ResumeWords(), rest, verb="train --resume RUN", about=ABOUT, examples=EXAMPLES)
+    return resume_run(Path(names["resume"]), epochs=words.epochs, progress=reporter())
+
+
+def _positional(rest: Sequence[str]) -> str:
+    """Return the first word that is no flag, for the first pass; tyro reads it properly in the second."""
+    return next((word for word in rest if not word.startswith("-")), "DATA")
+
+
+def _about(recipe: Recipe) -> str:
+    return (
+        f"{ABOUT}\n\nShown for --task {recipe.task.name} --model {recipe.model.name} --head {recipe.head.name}; "
+        "choose others and ask for --help again. Also: --recipe NAME.json starts from a recipe's file, "
+        "--resume RUN goes on with a run that was cut off."
+    )
+
+
+def _report(result: Run, as_json: bool) -> None:
+    if as_json:
+        emit(result.result)
+        return
+    tell()
+    show_table(
+        "On the test pictures",
+        ("metric", "value", "95 % interval"),
+        metric_rows(result.result["test"]["metrics"]),
+    )
+    tell(f"\nreport   {result.report}")
+    tell(f"predict  vitrail predict {result.path} PICTURES...")
+    if sys.stderr.isatty():
+        tell(f"open     {result.report.resolve().as_uri()}")

@@ -1,0 +1,233 @@
+"""What makes one picture many: crops, flips, colours, mixtures.
+
+Every choice is a pure function of (seed, epoch, index), that of a mixture of (seed, epoch, batch number). So
+a picture comes out with the same bits alone or in a batch, by whichever thread, before or after resuming.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from vitrail.data.chance import uniform
+from vitrail.data.policy import DRAWS, POLICIES
+from vitrail.data.preprocess import Loaded, Preprocess
+from vitrail.errors import UsageError
+from vitrail.values import Batch, Size
+
+TRIES = 10
+RATIO = 4 / 3
+ERASED = (0.02, 1 / 3)
+ERASED_RATIO = 3.3
+CANDIDATES = 256
+CROPPING = {"nearest": "nearest-exact", "bilinear": "bilinear", "bicubic": "bicubic", "lanczos": "bicubic"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """How training pictures are varied; without any setting they are what `Preprocess.canvas` makes."""
+
+    crop_scale: tuple[float, float] | None = None
+    """Cut out a random part: the least and the greatest fraction of the picture's area."""
+    shift: int = 0
+    """Move by up to so many pixels, for tiny pictures; the border is repeated."""
+    flip: bool = False
+    """Exchange left and right in half of the pictures."""
+    vertical: bool = False
+    """Exchange top and bottom in half of the pictures."""
+    rotate90: bool = False
+    """Turn by a random multiple of 90 degrees (of 180, when the canvas is not square)."""
+    policy: Literal["none", "trivial", "randaugment"] = "none"
+    """Random operations on form and colour: TrivialAugment or RandAugment."""
+    jitter: float = 0.0
+    """Change brightness, contrast and saturation by up to this factor."""
+    erase: float = 0.0
+    """Cover a random rectangle with the mean colour, with this probability."""
+    mixup: float = 0.0
+    """Blend pairs of pictures and targets; the parameter of the beta distribution (0: off)."""
+    cutmix: float = 0.0
+    """Paste parts of one picture into another; with mixup, one of the two for each batch (0: off)."""
+
+    def __post_init__(self) -> None:
+        low, high = self.crop_scale or (1.0, 1.0)
+        if not 0 < low <= high <= 1:
+            raise UsageError(f"crop_scale is two fractions of the area, rising, not {self.crop_scale}.")
+        for name, most in (("jitter", 1), ("erase", 1), ("mixup", 2), ("cutmix", 2), ("shift", 1000)):
+            if not 0 <= getattr(self, name) <= most:
+                raise UsageError(f"{name} is 0 to {most}, not {getattr(self, name)}.")
+        if self.policy not in ("none", *POLICIES):
+            raise UsageError(f"policy is one of none, {', '.join(POLICIES)}, not {self.policy!r}.")
+
+    # ---------------------------------------------------------------- each picture by itself
+
+    def pictures(
+        self, loaded: Sequence[Loaded], preprocess: Preprocess, *, seed: int, epoch: int, indices: np.ndarray
+    ) -> np.ndarray:
+        """Return canvases, uint8 ``b c h w``; ``indices`` (``b``) are the pictures' places in the data."""
+
+        def draw(stream: str, draws: int) -> np.ndarray:
+            return uniform(seed, epoch, indices, stream, draws=draws)
+
+        cut = (
+            self._cut(loaded, preprocess, draw("crop", 2 * TRIES + 2))
+            if self.crop_scale
+            else [
+                each.picture if each.picture.shape[:2] == preprocess.size else preprocess.canvas(each)[0]
+                for each in loaded
+            ]
+        )
+        if self.policy != "none" or self.jitter:
+            cut = [
+                self._recolour(each, *draws)
+                for each, *draws in zip(
+                    cut, draw("policy", DRAWS).tolist(), draw("jitter", 3).tolist(), strict=True
+                )
+            ]
+        pixels = self._lay(cut, preprocess.size, draw("shift", 2), draw("turn", 3))
+        if self.erase:
+            self._cover(pixels, preprocess.fill, draw("erase", 5))
+        return pixels
+
+    def _cut(self, loaded: Sequence[Loaded], preprocess: Preprocess, draws: np.ndarray) -> list[np.ndarray]:
+        """Cut random parts out of the working pictures and resize them (Szegedy et al., 2015).
+
+        torch resamples here, several times as fast as Pillow. Now and then it rounds to the next level: that
+        matters where a model answers (there Pillow alone resamples), but not in a random crop.
+        """
+        sides = np.array([each.picture.shape[:2] for each in loaded], np.float64)
+        boxes = self._boxes(sides, preprocess.size[1] / preprocess.size[0], draws)
+        parts = []
+        for each, (top, left, height, width) in zip(loaded, boxes.tolist(), strict=True):
+            part = each.picture[top : top + height, left : left + width]
+            parts.append(_resample(part, preprocess.size, CROPPING[preprocess.resample]))
+        return parts
+
+    def _boxes(self, sides: np.ndarray, aspect: float, draws: np.ndarray) -> np.ndarray:
+        """Return ``(top, left, height, width)`` by picture: the first of ten tries to fit, or the centre."""
+        assert self.crop_scale is not None
+        low, high = self.crop_scale
+        rows, columns = sides[:, :1], sides[:, 1:]
+        area = rows * columns * (low + (high - low) * draws[:, :TRIES])
+        ratio = aspect * RATIO ** (2 * draws[:, TRIES : 2 * TRIES] - 1)
+        heights, widths = np.rint(np.sqrt(area / ratio)), np.rint(np.sqrt(area * ratio))
+        fits = (heights <= rows) & (widths <= columns) & (heights > 0) & (widths > 0)
+        chosen = np.arange(len(sides)), fits.argmax(1)
+        size = np.stack([heights[chosen], widths[chosen]], 1)
+        place = np.floor(draws[:, -2:] * (sides - size + 1))
+        whole = np.maximum(
+            1, np.minimum(sides, np.rint(sides[:, ::-1] * RATIO * np.array([1 / aspect, aspect])))
+        )
+        fitting = fits.any(1, keepdims=True)
+        size, place = np.where(fitting, size, whole), np.where(fitting, place, np.floor((sides - whole) / 2))
+        return np.concatenate([place, size], 1).astype(int)
+
+    def _recolour(self, pixels: np.ndarray, policy: Sequence[float], jitter: Sequence[float]) -> np.ndarray:
+        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        if self.policy != "none":
+            image = POLICIES[self.policy](image, policy)
+        if self.jitter:
+            bright, contrast, colour = (1 + self.jitter * (2 * each - 1) for each in jitter)
+            image = ImageEnhance.Contrast(ImageEnhance.Brightness(image).enhance(bright)).enhance(contrast)
+            image = ImageEnhance.Color(image).enhance(colour) if image.mode == "RGB" else image
+        return np.asarray(image).reshape(pixels.shape)
+
+    def _lay(
+        self, cut: Sequence[np.ndarray], size: Size, shifts: np.ndarray, turns: np.ndarray
+    ) -> np.ndarray:
+        """Shift, flip and turn ``h w c`` pictures on their way into one ``b c h w`` array."""
+        height, width = size
+        pixels = np.empty((len(cut), cut[0].shape[2], height, width), np.uint8)
+        down, across = np.floor(shifts * (2 * self.shift + 1)).astype(int).T - self.shift
+        rows = np.clip(np.arange(height) + down[:, None], 0, height - 1)
+        columns = np.clip(np.arange(width) + across[:, None], 0, width - 1)
+        halves = (turns < 0.5).tolist()
+        quarters = np.floor(turns[:, 2] * 4).astype(int).tolist()
+        for number, picture in enumerate(cut):
+            view = picture[rows[number]][:, columns[number]] if self.shift else picture
+            if self.flip and halves[number][0]:
+                view = view[:, ::-1]
+            if self.vertical and halves[number][1]:
+                view = view[::-1]
+            if self.rotate90:
+                view = np.rot90(view, quarters[number] if height == width else quarters[number] // 2 * 2)
+            pixels[number] = view.transpose(2, 0, 1)
+        return pixels
+
+    def _cover(self, pixels: np.ndarray, fill: Sequence[int], draws: np.ndarray) -> None:
+        """Erase a rectangle of some pictures, in place (Zhong et al., "Random erasing", 2020)."""
+        height, width = pixels.shape[2:]
+        colour = np.array(fill, np.uint8)[:, None, None]
+        for number in np.flatnonzero(draws[:, 0] < self.erase):
+            _, size, shape, y, x = draws[number]
+            area = height * width * (ERASED[0] + (ERASED[1] - ERASED[0]) * size)
+            ratio = ERASED_RATIO ** (2 * shape - 1)
+            tall = min(height, max(1, round(math.sqrt(area * ratio))))
+            wide = min(width, max(1, round(math.sqrt(area / ratio))))
+            top, left = int(y * (height - tall + 1)), int(x * (width - wide + 1))
+            pixels[number, :, top : top + tall, left : left + wide] = colour
+
+    # ---------------------------------------------------------------- pictures with one another
+
+    def mix(self, batch: Batch, seed: int, epoch: int) -> Batch:
+        """Mix each picture (float ``b c h w``) and its targets (float ``b c``) with its neighbour's, or none.
+
+        Mixup: Zhang et al., 2018. CutMix: Yun et al., 2019. One ratio serves a batch.
+        """
+        if not (self.mixup or self.cutmix) or len(batch) < 2:
+            return batch
+        coin, y, x = uniform(seed, epoch, [batch.number], "mix", draws=3)[0].tolist()
+        cutting = bool(self.cutmix) and (not self.mixup or coin < 0.5)
+        kept = _beta(self.cutmix if cutting else self.mixup, seed, epoch, batch.number)
+        pixels: dict[str, Tensor] = {}
+        share = kept
+        for role, mine in batch.pixels.items():
+            other = mine.roll(1, 0)
+            if cutting:
+                top, bottom, left, right = _rectangle(mine.shape[2], mine.shape[3], 1 - kept, y, x)
+                share = 1 - (bottom - top) * (right - left) / (mine.shape[2] * mine.shape[3])
+                pixels[role] = mine.clone()
+                pixels[role][:, :, top:bottom, left:right] = other[:, :, top:bottom, left:right]
+            else:
+                pixels[role] = mine * kept + other * (1 - kept)
+        targets = {name: mine * share + mine.roll(1, 0) * (1 - share) for name, mine in batch.targets.items()}
+        return batch.with_(pixels=pixels, targets=targets)
+
+
+def _resample(part: np.ndarray, size: Size, mode: str) -> np.ndarray:
+    tensor = torch.from_numpy(np.array(part)).permute(2, 0, 1)[
+        None
+    ]  # a copy: torch wants to be able to write
+    resized = interpolate(tensor, size, mode=mode, antialias=mode != "nearest-exact")
+    return resized[0].permute(1, 2, 0).numpy()
+
+
+def _rectangle(height: int, width: int, area: float, y: float, x: float) -> tuple[int, int, int, int]:
+    """Return ``(top, bottom, left, right)`` of a part of ``area`` around a point, clipped at the borders."""
+    half = math.sqrt(area) / 2
+    top, bottom = (min(max(round(height * (y + sign * half)), 0), height) for sign in (-1, 1))
+    left, right = (min(max(round(width * (x + sign * half)), 0), width) for sign in (-1, 1))
+    return top, bottom, left, right
+
+
+def _beta(alpha: float, seed: int, epoch: int, number: int) -> float:
+    """Return a draw of the beta distribution with both parameters ``alpha``, by Jöhnk's rejection (1964)."""
+    one, two = uniform(seed, epoch, [number], "beta", draws=2 * CANDIDATES)[0].reshape(2, -1) ** (1 / alpha)
+    good = np.flatnonzero((one + two <= 1) & (one + two > 0))
+    return float(one[good[0]] / (one[good[0]] + two[good[0]])) if len(good) else 0.5
+
+
+PRESETS = {
+    "none": Augment(),
+    "light": Augment(crop_scale=(0.5, 1.0), flip=True),
+    "medium": Augment(crop_scale=(0.25, 1.0), flip=True, policy="trivial", erase=0.1),
+    "strong": Augment(
+        crop_scale=(0.08, 1.0), flip=True, policy="randaugment", jitter=0.3, erase=0.25, mixup=0.2, cutmix=1.0
+    ),
+}
+"""Augmentation by one word."""

@@ -1,0 +1,278 @@
+"""Bytes to upright pixels, with Pillow and NumPy only: a served model decodes exactly as it was trained.
+
+What each mode becomes, before it is grey (``channels=1``, ITU-R 601-2 luma) or colour (``channels=3``):
+
+=============================  ============================================================================
+L, RGB, P                      as they are
+1-bit, arrays of bool          0 and 255
+LA, RGBA, PA, La, RGBa; and    laid on white, as a page or a browser shows them
+1-bit, L, RGB, P with a
+transparent colour
+CMYK, YCCK                     Pillow's arithmetic (colour profiles are not applied to any picture)
+YCbCr, HSV, LAB                to sRGB
+16-bit grey, 12-bit TIFF       the range of the type (0..65535, 0..4095) onto 0..255, rounded, never clipped
+16-bit colour                  its upper eight bits, as Pillow reads it
+32-bit integers, floating      within 0..255 as they are; floating point within 0..1 times 255; anything else
+point                          from the picture's own finite minimum to maximum onto 0..255, a constant black;
+                               not-a-number is black, the infinities are the ends
+=============================  ============================================================================
+
+EXIF orientation is applied. The first frame of an animation or a multi-page file is the picture. A JPEG may
+be decoded at 1/2, 1/4 or 1/8 of its size (`dct_scale`), which is faster and part of the contract.
+"""
+
+import io
+import os
+import re
+import threading
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+from PIL import Image
+
+from vitrail.data.faults import Unreadable, check_png, name_fault, name_missing
+from vitrail.values import Size, Source
+
+MAX_PIXELS = 500_000_000
+FORMATS = (
+    *("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIF"),
+    *("JPEG2000", "PPM", "ICO", "PCX", "SGI", "QOI"),
+)
+"""Read when Pillow can; none that starts other programs (EPS) or takes any bytes for its own (TGA)."""
+
+ORIENTATION = 0x0112
+PHOTOMETRIC, WHITE_IS_ZERO, BITS = 262, 0, 258
+TURNS = {
+    1: (False, 1, 1),
+    2: (False, 1, -1),
+    3: (False, -1, -1),
+    4: (False, -1, 1),
+    5: (True, 1, 1),
+    6: (True, 1, -1),
+    7: (True, -1, -1),
+    8: (True, -1, 1),
+}
+"""Upright by EXIF orientation: whether rows and columns change places, then the steps down and across."""
+
+QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+LIMIT_LIFTED = threading.Lock()
+
+Frames = Literal["first", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """``pixels`` uint8 ``h w c``; the upright ``size`` of the original; what of the original they cover.
+
+    ``covers`` is ``(left, top, right, bottom)`` in pixels of the original: all of it, and up to seven pixels
+    beyond its edges when a JPEG was decoded at a smaller scale (its last block stands for them).
+    """
+
+    pixels: np.ndarray
+    size: Size
+    covers: tuple[int, int, int, int]
+
+
+def dct_scale(size: Size, target: Size | None) -> int:
+    """Return the largest of 8, 4, 2, 1 that leaves a JPEG of ``size`` at ``target`` or more on both sides."""
+    if target is None:
+        return 1
+    room = min(size[0] // target[0], size[1] // target[1])
+    return next((scale for scale in (8, 4, 2) if scale <= room), 1)
+
+
+def decode(
+    source: Source,
+    channels: int = 3,
+    target: Size | None = None,
+    max_pixels: int = MAX_PIXELS,
+    frames: Frames = "first",
+) -> tuple[np.ndarray, Size]:
+    """Return a picture as uint8 ``h w c`` and its upright original size.
+
+    With a ``target`` a JPEG is decoded at the smallest scale that is still ``target`` or more on both sides.
+    Raises ``Unreadable`` when the picture cannot be decoded to its end, has more than ``max_pixels``, or has
+    several frames and ``frames`` is ``"error"``.
+    """
+    decoded = decode_upright(source, channels, target, max_pixels, frames)
+    return decoded.pixels, decoded.size
+
+
+def decode_upright(
+    source: Source,
+    channels: int = 3,
+    target: Size | None = None,
+    max_pixels: int = MAX_PIXELS,
+    frames: Frames = "first",
+) -> Decoded:
+    """Do as ``decode``, and tell also which part of the original the pixels cover."""
+    if isinstance(source, np.ndarray):
+        pixels = _from_array(source, channels, max_pixels)
+        height, width = pixels.shape[:2]
+        return Decoded(pixels=pixels, size=(height, width), covers=(0, 0, width, height))
+    with _opened(source) as file:
+        where = "bytes in memory" if isinstance(source, bytes) else str(source)
+        try:
+            return _from_file(file, where, channels, target, max_pixels, frames)
+        except Unreadable:
+            raise
+        except Exception as error:  # Pillow's plugins raise a dozen types for a broken file
+            raise name_fault(error, file, where) from error
+
+
+def _opened(source: str | bytes) -> IO[bytes]:
+    if isinstance(source, bytes):
+        if not source:
+            raise Unreadable("bytes in memory", "empty")
+        return io.BytesIO(source)
+    try:
+        if not Path(source).is_file():  # a pipe would block for ever
+            raise name_missing(source)
+        file = Path(source).open("rb")  # noqa: SIM115, the caller closes it
+    except (OSError, ValueError) as error:
+        raise name_fault(error, None, str(source)) from error
+    if not os.fstat(file.fileno()).st_size:
+        file.close()
+        raise Unreadable(source, "empty")
+    return file
+
+
+def _from_file(
+    file: IO[bytes], where: str, channels: int, target: Size | None, max_pixels: int, frames: Frames
+) -> Decoded:
+    with _identified(file) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise Unreadable(where, "too large", f"{width} x {height} pixels, the limit is {max_pixels:,}")
+        if frames == "error" and image.format != "MPO":  # a telephone's second picture is no second frame
+            count = getattr(image, "n_frames", 1)
+            if count > 1:
+                raise Unreadable(where, "several frames", f"{count} of them, one is wanted")
+        if image.format == "PNG":
+            check_png(file, where)
+        if image.format in ("JPEG", "MPO"):
+            lying = TURNS[_orientation(image)][0]
+            scale = dct_scale((height, width), target[::-1] if target and lying else target)
+            image.draft("L" if channels == 1 else None, (width // scale, height // scale))
+            image.load()
+            scale = 1 if image.size == (width, height) else scale
+        else:
+            image.load()
+            scale, (width, height) = 1, image.size  # Pillow turns a TIFF while it loads it
+        return _upright(_to_bytes(image, channels), _orientation(image), (height, width), scale)
+
+
+def _identified(file: IO[bytes]) -> Image.Image:
+    """Read the header, without Pillow's remarks and without its own limit: ``max_pixels`` is ours."""
+    if not warnings.filters or warnings.filters[0] != QUIET:
+        # Not catch_warnings: it is not safe with threads, and would put back the filters of another one.
+        warnings.filterwarnings("ignore", module=QUIET[3].pattern)
+    Image.init()
+    formats = [name for name in FORMATS if name in Image.OPEN]
+    try:
+        return Image.open(file, formats=formats)
+    except Image.DecompressionBombError:
+        with LIMIT_LIFTED:
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                return Image.open(file, formats=formats)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(ORIENTATION)
+    except Exception:  # broken EXIF does not make a good picture a bad one
+        return 1
+    return value if value in TURNS else 1
+
+
+def _upright(pixels: np.ndarray, orientation: int, size: Size, scale: int) -> Decoded:
+    """Turn pixels that show a picture of ``size`` (before turning), each side divided by ``scale``."""
+    exchange, down, across = TURNS[orientation]
+    if exchange:
+        pixels, size = pixels.transpose(1, 0, 2), size[::-1]
+    (height, width), (bottom, right) = size, (scale * pixels.shape[0], scale * pixels.shape[1])
+    top, bottom = (0, bottom) if down > 0 else (height - bottom, height)
+    left, right = (0, right) if across > 0 else (width - right, width)
+    upright = np.ascontiguousarray(pixels[::down, ::across])
+    return Decoded(pixels=upright, size=size, covers=(left, top, right, bottom))
+
+
+def _to_bytes(image: Image.Image, channels: int) -> np.ndarray:
+    """Return uint8 ``h w c`` by the table at the head of this file."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = Image.fromarray(_scale_deep(image))
+    elif image.has_transparency_data:
+        alpha = image.convert("LA") if image.mode == "La" else image
+        alpha = alpha.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), alpha).convert("RGB")
+    elif image.mode not in ("1", "L", "RGB"):
+        image = image.convert("RGB")
+    image = image.convert("L" if channels == 1 else "RGB")
+    return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def _scale_deep(image: Image.Image) -> np.ndarray:
+    """Return a picture of more than eight bits as uint8 ``h w``."""
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    top = None
+    if image.mode.startswith("I;16"):
+        top = 4095 if tags.get(BITS, ()) == (12,) else 65535
+    elif image.mode == "I" and image.format == "PPM":
+        top = 65535
+    scaled = _scale(values, top)
+    return 255 - scaled if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else scaled
+
+
+def _scale(values: np.ndarray, top: int | None = None) -> np.ndarray:
+    """Return any numbers as uint8: from 0 to ``top``, or by the rules for numbers without a range."""
+    if top is not None:
+        return np.rint(values * np.float32(255 / top)).astype(np.uint8)
+    floating = values.dtype.kind == "f"
+    finite = values[np.isfinite(values)] if floating else values
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if low >= 0 and high <= 255:
+        low, high = 0.0, 1.0 if floating and high <= 1 else 255.0
+    if low == high:
+        return np.zeros(values.shape, np.uint8)
+    within = np.clip(np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low), low, high)
+    return np.rint((within - low) * (255 / (high - low))).astype(np.uint8)
+
+
+def _from_array(values: np.ndarray, channels: int, max_pixels: int) -> np.ndarray:
+    if values.ndim == 2:
+        values = values[:, :, None]
+    if values.ndim != 3 or values.shape[2] not in (1, 2, 3, 4):
+        raise _no_picture(values, "not a picture", "pictures are h w, h w 1, h w 3 or h w 4")
+    if not values.size:
+        raise _no_picture(values, "empty")
+    if values.shape[0] * values.shape[1] > max_pixels:
+        raise _no_picture(values, "too large", f"the limit is {max_pixels:,} pixels")
+    match values.dtype.kind, values.dtype.itemsize:
+        case "u", 1:
+            pass
+        case "b", _:
+            values = values.astype(np.uint8) * np.uint8(255)
+        case "u", 2:
+            values = _scale(values, 65535)
+        case "u" | "i" | "f", _:
+            values = _scale(values)
+        case _:
+            raise _no_picture(
+                values, "not a picture", "pictures are of whole numbers, floating point or bool"
+            )
+    if values.shape[2] == channels:
+        return values
+    mode = (None, "L", "LA", "RGB", "RGBA")[values.shape[2]]
+    flat = values[:, :, 0] if mode == "L" else values
+    return _to_bytes(Image.fromarray(np.ascontiguousarray(flat)), channels)
+
+
+def _no_picture(values: np.ndarray, kind: str, detail: str = "") -> Unreadable:
+    return Unreadable(f"an array of shape {values.shape} and type {values.dtype}", kind, detail)

@@ -1,0 +1,1 @@
+"""Answers to pictures to pages."""

@@ -1,0 +1,218 @@
+"""The charts of a report: what training did, what is confused, whether confidence is deserved."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+from vitrail.draw.chart import Axis, Chart, Point, short, svg
+from vitrail.draw.html import Html, element, join
+from vitrail.values import Estimate
+
+TONES = ("s1", "s2", "s3", "s4", "s5", "s6")
+NUMBERED = 20
+"""Up to so many classes a confusion matrix shows its counts; more are colours only."""
+NAMED = 40
+"""Up to so many classes are squares; more are a picture of at most ``CELLS`` a side."""
+CELLS = 250
+WIDTH = 6.4
+"""About how wide a letter is, in user units."""
+LETTERS = 16
+"""Letters of a name beside a matrix."""
+RIGHT, WRONG = (58, 110, 205), (214, 64, 84)
+"""Colours of answers that stand out from a light page and from a dark one."""
+
+Bin = tuple[int, float, float, float, float]
+"""Answers of about one confidence: how many, mean confidence, how often right, and that share's interval."""
+
+
+def curves(
+    series: Mapping[str, Sequence[Point]], *, title: str, percent: bool = False, best: int | None = None
+) -> Html:
+    """Return lines over epochs, one a series, with a mark at the ``best`` epoch."""
+    series = {name: [point for point in points if math.isfinite(point[1])] for name, points in series.items()}
+    points = [point for each in series.values() for point in each]
+    if not points:
+        return Html()
+    epochs, values = zip(*points, strict=True)
+    chart = Chart(
+        x=padded(epochs, title="epoch", whole=True),
+        y=padded(values, percent=percent, margin=0.06),
+    )
+    if best is not None and chart.x.low <= best <= chart.x.high:
+        chart.whisker((best, best), (chart.y.low, chart.y.high), "mark")
+        across = chart.x.place(best)
+        anchor = "start" if across < 0.15 else "end" if across > 0.85 else "middle"
+        chart.say(best, chart.y.high, f"kept: epoch {best}", anchor=anchor, shift=(0, -8), tone="faint")
+    for tone, (name, line) in zip(TONES, series.items(), strict=False):
+        chart.line(line, tone)
+        for epoch, value in line if len(line) <= 60 else line[-1:]:
+            says = f"{name}, epoch {epoch:g}: {chart.y.label(round(value, 4))}"
+            chart.dot(epoch, value, tone, says, 2.2 if len(line) > 1 else 3.5)
+    last = ", ".join(f"{name} {each[-1][1]:.4g}" for name, each in series.items() if each)
+    alt = f"{title} by epoch, {min(epochs):g} to {max(epochs):g}. At the end: {last}."
+    key = legend(dict(zip(series, TONES, strict=False))) if len(series) > 1 else None
+    return join([key, chart.svg(alt)])
+
+
+def legend(tones: Mapping[str, str]) -> Html:
+    """Return which tone stands for what."""
+    entries = (element("li", element("i", class_=tone), name) for name, tone in tones.items())
+    return element("ul", *entries, class_="legend")
+
+
+def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Html:
+    """Return how often each true class (rows) got each answer (columns), shaded by the share of the row.
+
+    Readable for 2 to 1,000 classes: with counts, then with names only, then as one picture in which a cell
+    may stand for several classes and shows the largest share among them.
+    """
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    wrong = int(counts.sum() - np.trace(counts))
+    count = len(classes)
+    alt = f"Confusion matrix of {count} classes: {wrong} of {int(counts.sum())} answers off the diagonal."
+    letters = min(max(map(len, classes)), LETTERS)
+    side = 92 if count <= 4 else 44 if count <= 12 else 29 if count <= NUMBERED else 16
+    shown = range(count) if count <= NAMED else range(0, count, math.ceil(count / 12))
+    cells = _cells(counts, shares, classes, side) if count <= NAMED else _picture(shares)
+    extent = side * count if count <= NAMED else 520.0
+    upright = count <= NAMED and WIDTH * letters < side - 2
+    left, foot = 34 + WIDTH * letters, 36 if upright else 26 + WIDTH * letters
+    names = []
+    for index in shown:
+        place, name = extent * (index + 0.5) / count, cut(classes[index], LETTERS)
+        names.append(element("text", name, x=left - 8, y=place + 4, text_anchor="end", class_="tick"))
+        if upright:
+            middle = {"x": left + place, "y": extent + 17, "text_anchor": "middle"}
+            names.append(element("text", name, class_="tick", **middle))
+        else:
+            turned = f"translate({left + place + 4:.1f} {extent + 8:.1f}) rotate(-90)"
+            names.append(element("text", name, transform=turned, text_anchor="end", class_="tick"))
+    sideways = f"translate(12 {extent / 2:.1f}) rotate(-90)"
+    titles = (
+        element("text", "answer", x=left + extent / 2, y=extent + foot, text_anchor="middle", class_="title"),
+        element("text", "true class", transform=sideways, text_anchor="middle", class_="title"),
+    )
+    moved = element("g", cells, transform=f"translate({left:.1f} 0)")
+    tone = "chart matrix large" if count > 12 else "chart matrix"
+    return svg(left + extent + 2, extent + foot + 8, alt, moved, *names, *titles, tone=tone)
+
+
+def reliability_plot(bins: Sequence[Bin], error: float) -> Html:
+    """Return frequency against confidence, with intervals, over a histogram of the confidences.
+
+    The ``bins`` are of equal width, from confidence 0 to 1; ``error`` is their calibration error. On the
+    dashed line, confidence is deserved.
+    """
+    chart = Chart(
+        x=Axis(low=0, high=1, title="confidence", percent=True),
+        y=Axis(low=0, high=1, title="how often it was right", percent=True),
+        width=380,
+        height=330,
+        left=60,
+        top=12,
+    )
+    total, most = sum(count for count, *_ in bins), max(count for count, *_ in bins)
+    for index, (count, *_) in enumerate(bins):
+        low, high = index / len(bins), (index + 1) / len(bins)
+        says = f"{count} of {total} answers have a confidence of {low:.0%} to {high:.0%}"
+        chart.box((low + 0.004, high - 0.004), (0, 0.3 * count / max(most, 1)), "soft", says)
+    chart.whisker((0, 1), (0, 1), "diagonal")
+    for count, confidence, frequency, low, high in bins:
+        if count:
+            chart.whisker((confidence, confidence), (low, high), "s1")
+            says = f"{count} answers of confidence {confidence:.1%}: right in {frequency:.1%}"
+            chart.dot(confidence, frequency, "s1", says, 2.5 + 4.5 * (count / most) ** 0.5)
+    return chart.svg(f"Reliability: calibration error {error:.3f} over {total} answers.")
+
+
+def scatter(
+    points: Sequence[tuple[str, float, Estimate]], *, x_title: str, y_title: str, percent: bool
+) -> Html:
+    """Return values with intervals against a cost on a logarithmic scale, a ``(name, cost, value)`` a run."""
+    costs = [cost for _, cost, _ in points]
+    ends = [
+        end for _, _, value in points for end in (value.low, value.value, value.high) if math.isfinite(end)
+    ]
+    chart = Chart(
+        x=Axis(low=min(costs) / 1.6, high=max(costs) * 2.2, title=x_title, log=True),
+        y=padded(ends, title=y_title, margin=0.12, percent=percent),
+        left=62,
+        top=12,
+    )
+    for index, (name, cost, value) in enumerate(points):
+        tone = TONES[index % len(TONES)]
+        if math.isfinite(value.low + value.high):
+            chart.whisker((cost, cost), (value.low, value.high), tone)
+        chart.dot(cost, value.value, tone, f"{name}: {value}", 5)
+        chart.say(cost, value.value, cut(name, 22), shift=(9, 4))
+    return chart.svg(f"{y_title} against {x_title} of {len(points)} runs.", x_grid=True)
+
+
+def padded(values: Sequence[float], *, title: str = "", margin: float = 0.0, **looks: bool) -> Axis:
+    """Return an axis that holds the values, with a share of its length to spare; shares end at 1."""
+    low, high = min(values), max(values)
+    if low == high:
+        low, high = low - (abs(low) / 10 or 0.5), high + (abs(high) / 10 or 0.5)
+    spare = margin * (high - low)
+    high = min(high + spare, 1.0) if looks.get("percent") else high + spare
+    return Axis(low=low - spare, high=high, title=title, **looks)
+
+
+def cut(name: str, most: int) -> str:
+    """Return a name of at most ``most`` letters."""
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def _cells(counts: np.ndarray, shares: np.ndarray, classes: Sequence[str], side: float) -> Html:
+    """Return one square a cell that is not empty, with its count where there is room."""
+    extent = side * len(classes)
+    drawn = [element("rect", width=extent, height=extent, class_="ground")]
+    numbered = len(classes) <= NUMBERED
+    for row, column in np.argwhere(counts > 0):
+        share, x, y = float(shares[row, column]), float(side * column), float(side * row)
+        part = f"{counts[row, column]} of {counts[row].sum()} ({share:.1%})"
+        says = f"{classes[row]}, answered {classes[column]}: {part}"
+        square = element(
+            "rect",
+            element("title", says),
+            x=x + 1,
+            y=y + 1,
+            width=side - 2,
+            height=side - 2,
+            rx=3,
+            class_="right" if row == column else "wrong",
+            fill_opacity=0.2 + 0.8 * share,
+        )
+        drawn.append(square)
+        if numbered:
+            tone = "count inverse" if share > 0.5 else "count"
+            count = short(int(counts[row, column]))
+            drawn.append(
+                element("text", count, x=x + side / 2, y=y + side / 2 + 4, text_anchor="middle", class_=tone)
+            )
+    return join(drawn)
+
+
+def _picture(shares: np.ndarray) -> Html:
+    """Return a matrix of many classes as a picture of 520 units, at most ``CELLS`` cells a side."""
+    block = math.ceil(len(shares) / CELLS)
+    count = math.ceil(len(shares) / block)
+    padding = count * block - len(shares)
+    padded_shares = np.pad(shares, (0, padding)).reshape(count, block, count, block)
+    most = padded_shares.max((1, 3))
+    strength = np.where(most > 0, 0.2 + 0.8 * np.sqrt(most), 0)
+    pixels = np.empty((count, count, 4), np.uint8)
+    pixels[..., :3] = WRONG
+    pixels[np.arange(count), np.arange(count), :3] = RIGHT
+    pixels[..., 3] = np.round(255 * strength)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    data = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    ground = element("rect", width=520, height=520, class_="ground")
+    return join([ground, element("image", href=data, width=520, height=520, class_="pixels")])

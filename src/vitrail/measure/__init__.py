@@ -1,0 +1,1 @@
+"""Answers and targets to numbers with intervals."""

@@ -1,0 +1,1 @@
+"""The one Transformer: knows tensors, no files."""

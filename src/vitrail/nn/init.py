@@ -1,0 +1,44 @@
+"""How the weights of a Transformer start: functions for ``Module.apply``."""
+
+import torch
+from torch import nn
+
+from vitrail.nn.attention import Attention
+from vitrail.nn.embed import PatchEmbed
+from vitrail.nn.positions import LearnedPositions, sine
+
+
+def normal(module: nn.Module) -> None:
+    """Draw dense weights from a normal of deviation 0.02, as BERT and timm's ViT do; biases are zero.
+
+    The deviation suits widths of some hundreds, where it is about Xavier's; small networks start too quietly.
+    """
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+def xavier(module: nn.Module) -> None:
+    """Draw each matrix uniformly so that it keeps the variance of what passes it, whatever the width.
+
+    (Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks".)
+    Query, key and value are three matrices in one and are drawn as three; patches are rows of a matrix.
+    Learned positions start as waves of half the tokens' strength, which small networks need long to find.
+    """
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, Attention):  # after its own layers: apply() visits the children first
+        for matrix in module.qkv.weight.chunk(3):
+            nn.init.xavier_uniform_(matrix)
+    elif isinstance(module, PatchEmbed):
+        nn.init.xavier_uniform_(module.weight.flatten(1))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, LearnedPositions):
+        height, width, features = module.values.shape
+        with torch.no_grad():
+            module.values.copy_(sine((height, width), features) * 0.5**0.5)
+
+
+INITS = {"normal": normal, "xavier": xavier}

@@ -1,0 +1,62 @@
+"""Answering many pictures: one way for validation, evaluation and prediction."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from vitrail.contracts import Metric
+from vitrail.data.loader import Loader
+from vitrail.data.preprocess import Preprocess
+from vitrail.models.vision import Vision
+from vitrail.run.engine import Engine
+from vitrail.run.progress import Progress, Silent, follow
+from vitrail.values import Answer
+
+
+@dataclass(kw_only=True)
+class Answers:
+    """The answers to the pictures of a loader that could be read, in order; ``seconds`` is the time taken."""
+
+    keys: list[str] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    targets: np.ndarray | None = None
+    seconds: float = 0.0
+
+
+@torch.inference_mode()
+def answer_all(
+    model: Vision,
+    loader: Loader,
+    engine: Engine,
+    preprocess: Preprocess,
+    metric: Metric | None = None,
+    *,
+    progress: Progress | None = None,
+    title: str = "answering",
+) -> Answers:
+    """Answer every picture of ``loader`` and update ``metric``, if any, with the answers."""
+    model.eval()
+    found, targets = Answers(), []
+    groups = loader.samples.groups
+    group_of = dict(zip(loader.samples.keys, groups, strict=True)) if groups is not None else {}
+    started = time.perf_counter()
+    for batch in follow(progress or Silent(), title, loader.epoch(0), len(loader)):
+        with engine.precision():
+            answers = model.answer(engine.ready(batch, preprocess))
+        found.keys += batch.keys
+        found.answers += answers
+        if "label" in batch.targets:
+            wanted = batch.targets["label"].numpy()
+            targets.append(wanted)
+            if metric is not None:
+                metric.update(answers, wanted, _groups(batch.keys, group_of))
+    found.seconds = time.perf_counter() - started
+    found.targets = np.concatenate(targets) if targets else None
+    return found
+
+
+def _groups(keys: Sequence[str], group_of: dict[str, str]) -> list[str] | None:
+    return [str(group_of[key]) for key in keys] if group_of else None

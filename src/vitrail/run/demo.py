@@ -1,0 +1,67 @@
+"""The main job on digits that come with the installation: train two models, measure both, report."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vitrail.errors import UsageError
+from vitrail.run.files import first_free
+from vitrail.run.folder import Run
+from vitrail.run.launch import train
+from vitrail.run.progress import Progress, Silent
+from vitrail.run.overview import OverviewRow, write_overview
+
+MODELS: dict[str, dict[str, Any]] = {
+    "vit": {"model": "vit-pico2", "epochs": 30},
+    "cnn": {"model": "resnet10t", "epochs": 8},
+}
+"""A small Transformer and a small convolutional network, each with its family's own recipe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """What the demo made: the runs by name, and the page that compares them."""
+
+    folder: Path
+    runs: dict[str, Run]
+    seconds: float
+
+    @property
+    def page(self) -> Path:
+        """The page to open first."""
+        return self.folder / "report.html"
+
+
+def demonstrate(out: str | Path | None = None, *, seed: int = 0, progress: Progress | None = None) -> Demo:
+    """Train a small ViT and a small CNN on scikit-learn's digits, measure and report, without a network."""
+    progress = progress or Silent()
+    folder = (
+        Path(out)
+        if out
+        else first_free(lambda number: Path(f"vitrail-demo{'' if number == 1 else f'-{number}'}"))
+    )
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} exists. Choose another --out.")
+    started = time.monotonic()
+    runs = {
+        name: train("digits", seed=seed, out=folder / name, offline=True, progress=progress, **chosen)
+        for name, chosen in MODELS.items()
+    }
+    demo = Demo(folder=folder, runs=runs, seconds=time.monotonic() - started)
+    write_overview(
+        demo.page, "1,797 handwritten digits, two models", [_row(folder, run) for run in runs.values()]
+    )
+    return demo
+
+
+def _row(folder: Path, run: Run) -> OverviewRow:
+    result = run.result
+    return OverviewRow(
+        name=result["model"],
+        link=os.path.relpath(run.report, folder),
+        metrics=result["test"]["metrics"],
+        parameters=result["parameters"],
+        seconds=result["train_seconds"],
+    )

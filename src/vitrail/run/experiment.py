@@ -1,0 +1,184 @@
+"""From a recipe to the things that it names: splits, preprocessing, model, loaders."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from vitrail.contracts import Samples, Task
+from vitrail.data.augment import Augment
+from vitrail.data.cache import PixelCache
+from vitrail.data.loader import Loader
+from vitrail.data.preprocess import Preprocess
+from vitrail.data.probe import Probe, probe
+from vitrail.data.readers import open_data
+from vitrail.data.split import Splits, complete
+from vitrail.errors import VitrailError
+from vitrail.models.vision import Vision
+from vitrail.run.engine import choose_environment
+from vitrail.run.optim import Order
+from vitrail.run.recipe import DataConfig, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A resolved recipe with the data that it is about."""
+
+    recipe: Recipe
+    splits: Splits
+    preprocess: Preprocess
+    notes: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> Task:
+        """What is asked, of which classes."""
+        return self.recipe.task.build(self.splits.classes)
+
+    @property
+    def chooses(self) -> tuple[str, Order]:
+        """The validation metric that chooses the best epoch, and which way is better."""
+        name = self.recipe.train.metric or self.task.primary
+        return name, self.task.orders[name]
+
+    @cached_property
+    def cache(self) -> PixelCache | None:
+        """The decoded pictures of all parts: one cache, which one process fills."""
+        return PixelCache.open(self.splits.train, self.preprocess) if self.recipe.data.cache else None
+
+    def model(self) -> Vision:
+        """Build the network with its first weights, which the recipe's seed determines."""
+        torch.manual_seed(self.recipe.seed)
+        return build_model(self.recipe, self.preprocess, self.splits.classes)
+
+    def loader(self, split: str, *, augmented: bool = False) -> Loader:
+        """Return the loader of one split; ``augmented`` is how the training part is seen in training."""
+        batch = self.recipe.train.batch
+        assert batch is not None, "a resolved recipe has a batch size"
+        return make_loader(
+            getattr(self.splits, split),
+            self.preprocess,
+            self.task,
+            self.recipe.data,
+            batch=batch if augmented else max(batch, 64),
+            seed=self.recipe.seed,
+            augment=self.recipe.augment if augmented else None,
+            cache=self.cache,
+        )
+
+
+def build_model(recipe: Recipe, preprocess: Preprocess, classes: Sequence[str]) -> Vision:
+    """Build backbone and head for a canvas of ``preprocess.size`` and these classes."""
+    backbone = recipe.model.build(preprocess.size, preprocess.channels)
+    return Vision(backbone, recipe.head.build(backbone.width, classes, bool(recipe.task.multi)))
+
+
+def make_loader(
+    samples: Samples,
+    preprocess: Preprocess,
+    task: Task,
+    data: DataConfig,
+    *,
+    batch: int,
+    seed: int = 0,
+    augment: Augment | None = None,
+    cache: PixelCache | None = None,
+) -> Loader:
+    """Return a loader with as many threads as the recipe's data part asks for; with ``augment`` it shuffles."""
+    workers = data.workers if data.workers is not None else min(8, os.cpu_count() or 1)
+    return Loader(
+        samples,
+        preprocess,
+        batch=batch,
+        seed=seed,
+        augment=augment,
+        collate=task.collate,
+        workers=workers,
+        cache=cache,
+        shuffle=augment is not None,
+    )
+
+
+def prepare(recipe: Recipe, *, offline: bool = False) -> Experiment:
+    """Read the data and resolve what the recipe leaves open; the result's recipe leaves nothing open."""
+    options = replace(recipe.data, offline=recipe.data.offline or offline)
+    splits = complete(open_data(recipe.where, options), seed=recipe.seed)
+    look = probe(splits.train)
+    if look is None:
+        raise VitrailError(
+            f"{recipe.where}: none of the first pictures can be read. Is this a folder of pictures?"
+        )
+    multi = "labels" in splits.train.targets
+    model = recipe.model.suited(look.size)
+    recipe = replace(recipe, model=model, task=replace(recipe.task, multi=multi))
+    preprocess, notes = _preprocess(recipe, look)
+    count = len(splits.train)
+    batch = recipe.train.batch or _batch(count)
+    train = replace(recipe.train, batch=batch, lr=recipe.train.lr or _learning_rate(recipe, batch))
+    resolved = replace(
+        recipe,
+        train=train,
+        epochs=recipe.epochs if recipe.epochs is not None else _epochs(count),
+        image_size=preprocess.size,
+        data=replace(
+            recipe.data,
+            channels=preprocess.channels,
+            crop_pct=preprocess.crop_pct,
+            resample=preprocess.resample,
+        ),
+    )
+    resolved = replace(resolved, environment=recipe.environment or choose_environment(resolved))
+    return Experiment(recipe=resolved, splits=splits, preprocess=preprocess, notes=(*splits.notes, *notes))
+
+
+def _preprocess(recipe: Recipe, look: Probe) -> tuple[Preprocess, list[str]]:
+    """Choose the canvas: the recipe's, else the checkpoint's, else what suits the pictures and the patch."""
+    published: Mapping[str, Any] = recipe.model.preprocessing()
+    data, notes = recipe.data, []
+    if recipe.image_size is not None:
+        sides = recipe.image_size
+        size = (sides[0], sides[-1])
+    else:
+        size = published.get("size") or recipe.model.suitable_size(look.size)
+        if min(size) > min(look.size):
+            notes.append(
+                f"The pictures ({look.size[0]}x{look.size[1]}) are enlarged to {size[0]}x{size[1]}, "
+                "which this model needs."
+            )
+    channels = data.channels or (1 if look.grey and not published else 3)
+    plain = 0.5, 0.25  # without a checkpoint: centred, and of about unit spread
+    return (
+        Preprocess(
+            size=size,
+            channels=channels,
+            fit=data.fit,
+            crop_pct=data.crop_pct or published.get("crop_pct", 1.0),
+            resample=data.resample or published.get("resample", "bicubic"),
+            mean=tuple(published.get("mean", (plain[0],) * channels)),
+            std=tuple(published.get("std", (plain[1],) * channels)),
+            max_pixels=data.max_pixels,
+        ),
+        notes,
+    )
+
+
+def _batch(count: int) -> int:
+    """Choose a batch that makes enough steps an epoch: 16 for a hundred pictures, 256 for many."""
+    return next(size for size in (256, 128, 64, 32, 16) if count >= 40 * size or size == 16)
+
+
+def _epochs(count: int) -> int:
+    """Choose how often all pictures are seen: often when they are few, 10 to 200 times."""
+    return int(min(200, max(10, 300_000 / max(count, 1))))
+
+
+def _learning_rate(recipe: Recipe, batch: int) -> float:
+    """Scale the family's rate with the batch: linearly for SGD, by the square root for AdamW.
+
+    Goyal et al., 2017; Malladi et al., "On the SDEs and scaling rules for adaptive gradient algorithms", 2022.
+    """
+    if recipe.train.optimizer == "sgd":
+        return 0.1 * batch / 256
+    return float(1e-3 * (batch / 256) ** 0.5)

@@ -1,0 +1,175 @@
+"""What was found out about a model, as parts of its report; a part without data is None."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PIL import Image
+
+from vitrail.draw.html import Html, element, join
+from vitrail.draw.overlay import overlay
+from vitrail.draw.page import (
+    Cell,
+    Row,
+    Section,
+    Shown,
+    beside,
+    figure,
+    gallery,
+    paragraph,
+    range_bar,
+    table,
+)
+from vitrail.draw.plots import NUMBERED, Bin, confusion_matrix, reliability_plot
+from vitrail.draw.sheet import resize
+from vitrail.measure.classify import Quality
+from vitrail.run.content import WORDS, ReportContent, digits_of, interval, percent, title_of, written
+from vitrail.values import Estimate
+
+PAIRS = 10
+"""How many of the most frequent confusions are listed."""
+COLUMNS = {"f1": "F1", "auroc": "AUROC", "average_precision": "Average precision"}
+"""How the numbers of a class are called where their name, capitalised, would not do."""
+
+
+def metric_cell(name: str, value: Estimate) -> Cell:
+    """Return a metric as a table's cell."""
+    return Cell(shown=written(name, value.value, digits_of(value)), order=value.value)
+
+
+def results(content: ReportContent) -> Section:
+    """Return the metrics with their intervals and what they mean."""
+    quality = content.quality
+    rows: list[Row] = [
+        [
+            title_of(name),
+            metric_cell(name, value),
+            Cell(shown=interval(name, value), order=value.low),
+            element("span", WORDS[name][1] if name in WORDS else "", class_="quiet"),
+        ]
+        for name, value in quality.metrics.items()
+    ]
+    notes = [f"Intervals are 95 % bootstrap intervals over {content.drawn}."]
+    if quality.absent:
+        names = ", ".join(quality.absent[:10]) + (" …" if len(quality.absent) > 10 else "")
+        notes.append(f"The {content.split} part has no picture of {names}: left out of means over classes.")
+    header = ["Metric", "Value", "95 % interval", "What it is"]
+    return Section(
+        title="Results",
+        lead=f"Measured once, on the {content.split} part, which chose neither weights nor settings.",
+        content=[table("Metrics", header, rows, sortable=False), paragraph(" ".join(notes), tone="quiet")],
+    )
+
+
+def confusions(content: ReportContent) -> Section | None:
+    """Return the confusion matrix and the most frequent confusions."""
+    counts = content.quality.confusion
+    if counts is None or not counts.sum():
+        return None
+    classes = list(content.classes)
+    wrong = counts * (1 - np.eye(len(classes), dtype=counts.dtype))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
+    rows: list[Row] = []
+    for truth, answer in zip(*np.unravel_index(order, wrong.shape), strict=True):
+        times = int(wrong[truth, answer])
+        share = times / max(int(counts[truth].sum()), 1)
+        cells = Cell(shown=f"{times:,}", order=times), Cell(shown=percent(share), order=share)
+        rows += [[classes[truth], classes[answer], *cells]] if times else []
+    parts = [figure(confusion_matrix(counts, classes))]
+    if rows:
+        header = ["True class", "Answer", "Pictures", "Share"]
+        parts.append(table("The most frequent confusions", header, rows))
+    if len(classes) <= NUMBERED:
+        parts = [beside(*parts)]
+    lead = "Rows are true classes, columns answers; the share is of the true class's pictures."
+    return Section(title="What is taken for what", lead=lead, content=parts)
+
+
+def pictures(content: ReportContent) -> Section | None:
+    """Return the most confident mistakes, the hardest and the surest pictures."""
+    groups = (
+        (
+            "Most confident mistakes",
+            "Wrong, and sure of it: labels to check, or something still to learn.",
+            content.mistakes,
+        ),
+        ("Hardest", "The lowest probability for what is true.", content.worst),
+        ("Surest", "The highest probability for what is true.", content.best),
+    )
+    parts = [
+        part
+        for title, lead, shown in groups
+        if shown
+        for part in (element("h3", title), paragraph(lead, tone="quiet"), gallery(shown))
+    ]
+    return Section(title="Pictures", content=parts) if parts else None
+
+
+def by_class(content: ReportContent) -> Section | None:
+    """Return the numbers of each class, with F1 and its interval on a common track."""
+    found = content.quality.per_class
+    names = list(next(iter(found.values()), ()))
+    ends = [value.low for values in found.values() if math.isfinite((value := values["f1"]).low)]
+    start = math.floor(10 * min(ends, default=0)) / 10 if min(ends, default=0) < 1 else 0.9
+    rows: list[Row] = []
+    for label, values in found.items():
+        support, f1 = content.quality.support[label], values["f1"]
+        cells = [Cell(shown=percent(values[name].value), order=values[name].value) for name in names]
+        spread = join([range_bar(f1, start), Html(" "), element("small", interval("f1", f1))])
+        rows.append(
+            [
+                label,
+                Cell(shown=f"{support:,}", order=support),
+                *cells,
+                Cell(shown=spread, order=f1.low, tone="track"),
+            ]
+        )
+    header = ["Class", "Pictures", *(COLUMNS.get(name, name.capitalize()) for name in names)]
+    header.append(f"F1, {100 * start:.0f} to 100 %")
+    lead = "A click on a column's name sorts by it."
+    return (
+        Section(title="Class by class", lead=lead, content=[table("Classes", header, rows)]) if rows else None
+    )
+
+
+def confidence(content: ReportContent) -> Section | None:
+    """Return reliability plots, before and after the temperature where there is one."""
+    after, before = content.quality, content.uncalibrated
+    if not after.reliability.counts.sum():
+        return None
+    shown = {"": after}
+    lead = "Where the dots are on the dashed line, a confidence of 80 % is right in 80 % of cases."
+    if before and content.temperature:
+        shown = {"Before": before, f"After, temperature {content.temperature:.2f}": after}
+        lead += (
+            " One temperature, fitted on the validation part alone, divides the logits; no answer changes."
+        )
+    plots = []
+    for title, quality in shown.items():
+        error, loss = quality.metrics["ece"], quality.metrics["log_loss"]
+        words = f"Calibration error {written('ece', error.value)}, {interval('ece', error)}. "
+        words += f"Log loss {loss.value:.3f}, {interval('log_loss', loss)}."
+        plots.append(figure(reliability_plot(_bins(quality), quality.reliability.error), words, title))
+    return Section(title="Confidence", lead=lead, content=[beside(*plots)])
+
+
+def attention(content: ReportContent) -> Section | None:
+    """Return where the model looked, beside what it saw."""
+    shown = []
+    for look in content.attention:
+        picture = resize(look.picture, 224).convert("RGB")
+        both = Image.new("RGB", (2 * picture.width, picture.height))
+        both.paste(picture, (0, 0))
+        both.paste(overlay(picture, look.heat), (picture.width, 0))
+        shown.append(Shown(picture=both, caption=look.caption, remark=look.remark))
+    lead = "The attention of the class token in the last block: the lighter, the more of it."
+    parts = [gallery(shown, side=448, wide=True)]
+    return Section(title="Where it looked", lead=lead, content=parts) if shown else None
+
+
+def _bins(quality: Quality) -> list[Bin]:
+    found = quality.reliability
+    lows, highs = found.intervals
+    columns = (found.counts.astype(int), found.confidence, found.frequency, lows, highs)
+    return list(zip(*(column.tolist() for column in columns), strict=True))

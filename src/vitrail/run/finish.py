@@ -1,0 +1,89 @@
+"""From the best weights to a finished run: calibrate, measure, write down, report."""
+
+import time
+from typing import Any
+
+
+from vitrail.errors import VitrailError
+from vitrail.run.answer import answer_all
+from vitrail.run.contract import WEIGHTS, contract_of, load_model, write_contract
+from vitrail.run.engine import peak_memory
+from vitrail.run.evaluate import Evaluation, write_predictions
+from vitrail.run.files import write_json
+from vitrail.run.folder import PREDICTIONS, RESULT, Run
+from vitrail.run.progress import Progress
+from vitrail.run.story import tell_story
+from vitrail.run.train import Job
+
+
+def finish(job: Job, progress: Progress) -> Run:
+    """Measure the best weights on the parts that they were not trained on, and write the run's documents.
+
+    The temperature is fitted on the validation part alone; the test part is answered once, at the end.
+    """
+    folder, experiment, engine = job.folder, job.experiment, job.engine
+    if not (folder / WEIGHTS).exists():
+        raise VitrailError(f"{folder}: no epoch had a finite {experiment.chooses[0]}; nothing was kept.")
+    model = engine.place(load_model(folder, contract_of(experiment)))
+    task = experiment.task
+    found = answer_all(model, job.validation, engine, experiment.preprocess)
+    temperature = task.calibrate(found.answers, found.targets)
+    contract = contract_of(experiment, temperature)
+    write_contract(folder, contract)
+    model.head.temperature = temperature
+    held = {split: _measure(job, model, split, progress) for split in ("val", "test")}
+    write_predictions(
+        folder / PREDICTIONS, {split: part.answers for split, part in held.items()}, contract.classes
+    )
+    result = _result(job, held, temperature)
+    tell_story(job, model, held["test"], temperature, result)
+    write_json(folder / RESULT, result)
+    return Run(folder)
+
+
+def _measure(job: Job, model: Any, split: str, progress: Progress) -> Evaluation:
+    experiment = job.experiment
+    metric, loader = experiment.task.metric(), experiment.loader(split)
+    found = answer_all(
+        model,
+        loader,
+        job.engine,
+        experiment.preprocess,
+        metric,
+        progress=progress,
+        title=f"measuring {split}",
+    )
+    if not found.answers:
+        raise VitrailError(f"{experiment.recipe.where}: none of the {split} pictures can be read.")
+    return Evaluation(
+        where=experiment.recipe.where,
+        split=split,
+        quality=metric.quality(),
+        answers=found,
+        broken=dict(loader.broken),
+    )
+
+
+def _result(job: Job, held: dict[str, Evaluation], temperature: float) -> dict[str, Any]:
+    """Return the run's numbers as one JSON object."""
+    recipe, state = job.experiment.recipe, job.state
+    broken = dict(job.training.broken) | {k: v for part in held.values() for k, v in part.broken.items()}
+    test = held["test"].answers
+    return {
+        "run": str(job.folder),
+        "model": recipe.model.name,
+        "task": recipe.task.name,
+        "classes": list(job.experiment.splits.classes),
+        "parameters": sum(p.numel() for p in job.model.parameters()),
+        "epochs": state.epoch,
+        "best_epoch": state.best_epoch,
+        "chosen_by": job.experiment.chooses[0],
+        "train_seconds": round(state.seconds, 3),
+        "answer_rate": round(len(test.keys) / max(test.seconds, 1e-9), 1),
+        "peak_memory": peak_memory(job.engine.device),
+        "temperature": temperature,
+        "val": held["val"].to_dict(),
+        "test": held["test"].to_dict(),
+        "broken": broken,
+        "finished": time.strftime("%Y-%m-%d"),
+    }

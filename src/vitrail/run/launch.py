@@ -1,0 +1,184 @@
+"""`vitrail.train`: from words to a finished run folder, new or resumed."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vitrail.errors import UsageError, VitrailError
+from vitrail.run.engine import start_engine
+from vitrail.run.experiment import Experiment, prepare
+from vitrail.run.files import first_free, write_json
+from vitrail.run.finish import finish
+from vitrail.run.folder import RECIPE, Run
+from vitrail.run.progress import Progress, Silent
+from vitrail.run.recipe import Recipe, differences, from_dict, read_recipe, start_recipe
+from vitrail.run.train import CHECKPOINTS, fit, restore, start_job
+
+
+def train(
+    where: str | Path | None = None,
+    *,
+    model: str | None = None,
+    task: str = "classify",
+    head: str | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    out: str | Path | None = None,
+    recipe: Recipe | str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    resume: str | Path | None = None,
+    offline: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Train a model on a folder of pictures and measure it; return the finished run.
+
+    ``where`` is a folder, a table, ``digits``, or ``hf://owner/name``. ``recipe`` is a recipe, or a file with
+    one, to start from; ``options`` sets any of its keys by dotted name, as in ``{"train.lr": 1e-3}``.
+    ``resume`` goes on with a run folder that was cut off (with more ``epochs``, if given).
+
+    Raises `UsageError` when the words are wrong and `VitrailError` when the work fails.
+    """
+    progress = progress or Silent()
+    if resume is not None:
+        return resume_run(Path(resume), epochs=epochs, progress=progress)
+    words = {
+        "epochs": epochs,
+        "seed": seed,
+        "image_size": image_size,
+        "task.name": None if task == "classify" else task,
+    }
+    if head is not None:
+        words["head.name"] = head
+    start = compose(where, model, recipe, {**words, **(options or {})}, offline=offline)
+    return run_recipe(start, out=out, offline=offline, progress=progress)
+
+
+def compose(
+    where: str | Path | None,
+    model: str | None,
+    recipe: Recipe | str | Path | None,
+    options: Mapping[str, Any],
+    *,
+    offline: bool = False,
+) -> Recipe:
+    """Return the recipe that words describe: a file's or the model family's, with some keys changed."""
+    if isinstance(recipe, Recipe):
+        plain = recipe.to_dict()
+    elif recipe is not None:
+        plain = read_recipe(Path(recipe))
+    else:
+        plain = {}
+    if model is not None or "model" not in plain:
+        begun = start_recipe(
+            model or DEFAULT_MODEL, str(where or plain.get("where", "")), offline=offline
+        ).to_dict()
+        plain = begun | {key: value for key, value in plain.items() if key != "model"}
+    if where is not None:
+        plain["where"] = str(where)
+    if not plain.get("where"):
+        raise UsageError("which data? Name a folder, a table, `digits`, or hf://owner/name.")
+    for name, value in options.items():
+        if value is not None:
+            _set(plain, name, [value] if name == "image_size" and isinstance(value, int) else value)
+    return from_dict(plain, "recipe" if isinstance(recipe, Recipe | None) else str(recipe))
+
+
+DEFAULT_MODEL = "vit-ti"
+"""A small Transformer whose patch follows the pictures' size."""
+
+
+def run_recipe(
+    recipe: Recipe, *, out: str | Path | None = None, offline: bool = False, progress: Progress | None = None
+) -> Run:
+    """Make a new run of a recipe in the folder ``out`` (default: the next free one below ``runs``)."""
+    progress = progress or Silent()
+    folder = Path(out) if out is not None else _next_folder(recipe)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            f"{folder} exists. Choose another --out, or go on with it: vitrail train --resume {folder}"
+        )
+    experiment = prepare(replace(recipe, environment=None), offline=offline)
+    write_json(folder / RECIPE, experiment.recipe.to_dict())
+    for note in experiment.notes:
+        progress.say(f"note: {note}")
+    progress.say(_introduction(experiment, folder))
+    return _carry_out(experiment, folder, progress)
+
+
+def resume_run(folder: Path, *, epochs: int | None = None, progress: Progress | None = None) -> Run:
+    """Go on with a run that was cut off at whatever moment; the result has the same bits as if it had not been.
+
+    More ``epochs`` than the run had train exactly the rest. Any other change is refused.
+    """
+    progress = progress or Silent()
+    run = Run(folder)
+    recipe = run.recipe()
+    if epochs is not None and epochs < (recipe.epochs or 0):
+        raise UsageError(
+            f"{folder}: the run is of {recipe.epochs} epochs; --epochs {epochs} would take some back."
+        )
+    longer = epochs is not None and epochs != recipe.epochs
+    if run.finished and not longer:
+        progress.say(f"{folder} is finished; train on with --epochs N, N over {recipe.epochs}.")
+        return run
+    recipe = replace(recipe, epochs=epochs or recipe.epochs)
+    experiment = prepare(recipe)
+    changed = differences(recipe.to_dict(), experiment.recipe.to_dict())
+    if changed:
+        raise VitrailError(f"{folder}: the data no longer leads to the same recipe: {'; '.join(changed)}")
+    _same_data(folder, experiment)
+    if longer:
+        write_json(folder / RECIPE, recipe.to_dict())
+    return _carry_out(experiment, folder, progress)
+
+
+def _carry_out(experiment: Experiment, folder: Path, progress: Progress) -> Run:
+    """Train, from the newest checkpoint if there is one, then measure and report."""
+    engine = start_engine(experiment.recipe)
+    job = start_job(experiment, folder, engine)
+    if restore(job, progress):
+        progress.say(f"resumed after step {job.state.step} of {job.steps}")
+    else:
+        write_json(folder / CHECKPOINTS / "data.json", {"fingerprint": experiment.splits.fingerprint})
+    fit(job, progress)
+    return finish(job, progress)
+
+
+def _same_data(folder: Path, experiment: Experiment) -> None:
+    """Refuse to resume on data that has changed: order and splits would not be the same."""
+    file = folder / CHECKPOINTS / "data.json"
+    if file.exists() and experiment.splits.fingerprint not in file.read_text(encoding="utf-8"):
+        raise VitrailError(
+            f"{experiment.recipe.where} has changed since {folder} was started, so it cannot be resumed to the same "
+            "result. Put the pictures back, or start anew with another --out."
+        )
+
+
+def _set(plain: dict[str, Any], name: str, value: Any) -> None:
+    """Set a key by its dotted name."""
+    *path, last = name.split(".")
+    for part in path:
+        inner = plain.get(part)
+        plain[part] = dict(inner) if isinstance(inner, Mapping) else {}
+        plain = plain[part]
+    plain[last] = value
+
+
+def _next_folder(recipe: Recipe) -> Path:
+    data = re.sub(r"[^\w.-]+", "-", Path(recipe.where).name or "data").strip("-")
+    return first_free(lambda number: Path("runs") / f"{data}-{Path(recipe.model.name).name}-{number}")
+
+
+def _introduction(experiment: Experiment, folder: Path) -> str:
+    recipe, splits = experiment.recipe, experiment.splits
+    counts = f"{len(splits.train):,} pictures to train, {len(splits.val):,} to choose, {len(splits.test):,} to test"
+    height, width = experiment.preprocess.size
+    environment = recipe.environment
+    device = f"{environment.device} {environment.precision}" if environment else ""
+    return (
+        f"{recipe.model.name} on {recipe.where}: {counts}; {len(splits.classes)} classes; {height}x{width}; "
+        f"{recipe.epochs} epochs of batch {recipe.train.batch}; {device}\ninto {folder}"
+    )

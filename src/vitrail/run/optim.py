@@ -1,0 +1,129 @@
+"""From a loss to the next weights: parameter groups, schedule, weight averaging."""
+
+import copy
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from vitrail.run.recipe import TrainConfig
+
+
+def build_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Return AdamW (fused), SGD with Nesterov momentum, or Muon with AdamW for what is no hidden matrix.
+
+    Only weights of linear maps and convolutions are decayed: not biases, norms, class tokens or positions, as
+    timm and the papers that it reproduces have it. Loshchilov and Hutter, "Decoupled weight decay
+    regularization", 2019; Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
+    """
+    lr, decay = config.lr, config.weight_decay
+    assert lr is not None, "a resolved recipe has a learning rate"
+    weights = _weights(model)
+    hidden = _hidden_matrices(model) if config.optimizer == "muon" else []
+    taken = {id(p) for p in hidden}
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
+    groups = [
+        {"params": [p for p in others if id(p) in weights], "weight_decay": decay},
+        {"params": [p for p in others if id(p) not in weights], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    first: torch.optim.Optimizer
+    if config.optimizer == "sgd":
+        momentum = config.momentum
+        first = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+    else:
+        first = torch.optim.AdamW(groups, lr=lr, betas=config.betas, fused=True)
+    optimizers = [first]
+    if hidden:
+        optimizers.append(torch.optim.Muon(hidden, lr=lr * config.muon_lr, weight_decay=decay, momentum=0.95))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["share"] = group["lr"] / lr  # its own peak as a multiple of the recipe's
+    return optimizers
+
+
+def _weights(model: nn.Module) -> set[int]:
+    """Return the identities of the weights of linear maps and convolutions."""
+    kinds = (nn.Linear, nn.modules.conv._ConvNd)
+    return {id(module.weight) for module in model.modules() if isinstance(module, kinds)}
+
+
+def _hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """Return the matrices between a backbone's first and last layer."""
+    backbone = getattr(model, "backbone", model)
+    return [module.weight for module in backbone.modules() if isinstance(module, nn.Linear)]
+
+
+def rate(config: TrainConfig, step: int, steps: int) -> float:
+    """Return the learning rate of ``step`` of ``steps``: linear warm-up, then half a cosine.
+
+    Loshchilov and Hutter, "SGDR", 2017; Goyal et al., "Accurate, large minibatch SGD", 2017.
+    """
+    assert config.lr is not None
+    warmup = config.warmup * steps
+    if step < warmup:
+        return config.lr * (step + 1) / (warmup + 1)
+    done = (step - warmup) / max(1.0, steps - warmup)
+    floor = config.final_lr
+    return config.lr * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+class Average:
+    """The exponential moving average of a model's weights, with its own copy of the model to answer with.
+
+    The decay grows from 0 as ``(1 + n) / (10 + n)``, so that short runs are averaged over their own length.
+    Polyak and Juditsky, 1992; the warm-up is TensorFlow's ``ExponentialMovingAverage(num_updates)``.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+        pairs = list(zip(_state(self.model), _state(model), strict=True))
+        self._averaged = [(mean, now) for mean, now in pairs if mean.is_floating_point()]
+        self._copied = [(mean, now) for mean, now in pairs if not mean.is_floating_point()]
+
+    @torch.no_grad()
+    def update(self, steps: int) -> None:
+        """Move a little towards the model's weights; ``steps`` have been taken so far."""
+        decay = min(self.decay, (1 + steps) / (10 + steps))
+        means = [mean for mean, _ in self._averaged]
+        nows = [now.detach() for _, now in self._averaged]
+        torch._foreach_lerp_(means, nows, 1 - decay)
+        for mean, now in self._copied:
+            mean.copy_(now)
+
+
+Order = Literal["max", "min"]
+
+
+def better(value: float, best: float | None, order: Order) -> bool:
+    """Whether ``value`` beats ``best``; a number that is not finite never does."""
+    if not math.isfinite(value):
+        return False
+    return best is None or (value > best if order == "max" else value < best)
+
+
+def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """Return the optimizers' state as tensors by name, for a checkpoint."""
+    return {
+        f"{number}.{index}.{key}": torch.as_tensor(value)
+        for number, optimizer in enumerate(optimizers)
+        for index, entry in optimizer.state_dict()["state"].items()
+        for key, value in entry.items()
+        if value is not None
+    }
+
+
+def restore_optimizers(optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` returned."""
+    states: list[dict[int, dict[str, Any]]] = [{} for _ in optimizers]
+    for name, tensor in tensors.items():
+        number, index, key = name.split(".", 2)
+        states[int(number)].setdefault(int(index), {})[key] = tensor
+    for optimizer, state in zip(optimizers, states, strict=True):
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _state(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]

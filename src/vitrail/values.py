@@ -1,0 +1,221 @@
+"""The values that travel through Vitrail, from bytes to answers.
+
+Everything here is frozen and does no I/O. The module imports without torch, because an exported model is
+served without it: tensors appear in annotations only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Source = str | bytes | np.ndarray
+"""One picture before decoding: a path, an encoded file, or pixels (``h w`` or ``h w c``)."""
+
+Size = tuple[int, int]
+"""Height before width, in pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One row of a data set: its pictures by role, its targets by name, where it belongs."""
+
+    key: str
+    pictures: Mapping[str, Source]
+    targets: Mapping[str, Any] = field(default_factory=dict)
+    prompt: str | None = None
+    group: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """How a canvas (what the model sees) lies on the original picture, so that an answer finds its way home.
+
+    ``matrix`` is ``(a, b, c, d, e, f)``: a point ``(x, y)`` of the original lands on
+    ``(a x + b y + c, d x + e y + f)`` of the canvas. ``size`` is the original's, upright.
+    ``origin`` is the upper left corner ``(y, x)`` of a tile; ``pixel_size`` is in metres.
+    """
+
+    size: Size
+    matrix: tuple[float, float, float, float, float, float] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    origin: tuple[int, int] = (0, 0)
+    pixel_size: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Samples side by side. ``pixels`` are ``b c h w`` by role: uint8 from the loader, float once normalised.
+
+    ``number`` is the batch's place in its epoch, from 0.
+    """
+
+    keys: Sequence[str]
+    pixels: Mapping[str, Tensor]
+    frames: Sequence[Frame] = ()
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+    valid: Tensor | None = None
+    prompt: Sequence[str] | None = None
+    number: int = 0
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def with_(self, **changes: Any) -> Batch:
+        """Return a copy with some fields exchanged."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """What a backbone makes of a batch.
+
+    ``levels`` are ``b c h w`` maps, finest first, with their ``strides`` in pixels of the canvas.
+    ``summary`` is ``b d`` (class token or pooled); ``prefix`` is ``b p d`` (class and register tokens);
+    ``aux`` are losses of the backbone's own, such as an expert router's.
+    """
+
+    levels: Sequence[Tensor]
+    strides: Sequence[int]
+    summary: Tensor
+    prefix: Tensor | None = None
+    aux: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.levels) != len(self.strides):
+            raise ValueError(f"{len(self.levels)} levels with {len(self.strides)} strides")
+        if list(self.strides) != sorted(self.strides):
+            raise ValueError(f"levels must be finest first, not of strides {list(self.strides)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """A sequence of patch tokens: ``values`` ``b n d``, the grid ``places`` ``b n`` they came from, ``prefix``."""
+
+    values: Tensor
+    places: Tensor
+    prefix: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a head may look at besides the features."""
+
+    pixels: Mapping[str, Tensor] = field(default_factory=dict)
+    valid: Tensor | None = None
+    frames: Sequence[Frame] = ()
+    proposals: Sequence[Tensor] | None = None
+    prompt: Sequence[str] | None = None
+    targets: Mapping[str, Tensor] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """``terms`` are summed and minimised; ``seen`` is only logged."""
+
+    terms: Mapping[str, Tensor]
+    seen: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Tensor:
+        """The scalar to minimise."""
+        first, *rest = self.terms.values()
+        return sum(rest, start=first)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return plain numbers; an undefined one (not a number) becomes None, as JSON requires."""
+        return {
+            k: float(v) if np.isfinite(v) else None for k, v in zip(("value", "low", "high"), self._parts)
+        }
+
+    @property
+    def _parts(self) -> tuple[float, float, float]:
+        return self.value, self.low, self.high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """The answer of a classifier: one probability a class, by name.
+
+    ``scores`` is ``c``. With ``multi`` each is a probability of its own and every class at ``threshold`` or
+    above is chosen; otherwise they sum to one and the most probable is chosen. ``source`` is the index of the
+    row of raw output that it came from.
+    """
+
+    names: Sequence[str]
+    scores: np.ndarray
+    source: int
+    multi: bool = False
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.scores.shape != (len(self.names),):
+            raise ValueError(f"{self.scores.shape} scores for {len(self.names)} names")
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The names answered: exactly one, or any number with ``multi``."""
+        if self.multi:
+            return tuple(self.names[i] for i in np.flatnonzero(self.scores >= self.threshold))
+        return (self.names[int(self.scores.argmax())],)
+
+    @property
+    def name(self) -> str:
+        """The most probable class."""
+        return self.names[int(self.scores.argmax())]
+
+    @property
+    def score(self) -> float:
+        """The probability of the most probable class."""
+        return float(self.scores.max())
+
+    def top(self, most: int = 5) -> list[tuple[str, float]]:
+        """Return the ``most`` probable classes with their probabilities, best first."""
+        order = np.argsort(-self.scores, kind="stable")[:most]
+        return [(self.names[i], float(self.scores[i])) for i in order]
+
+    def to_hf(self, most: int = 5) -> list[dict[str, Any]]:
+        """Return what transformers' image-classification pipeline returns for one picture."""
+        return [{"label": name, "score": score} for name, score in self.top(most)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer as one JSON object."""
+        label: Any = list(self.chosen) if self.multi else self.name
+        scores = {name: float(score) for name, score in zip(self.names, self.scores, strict=True)}
+        return {"label": label, "score": self.score, "scores": scores}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heat:
+    """Where a model looked: ``values`` ``h w`` on the grid that the method knows, from 0 upwards."""
+
+    values: np.ndarray
+    about: Any
+    method: str
+    source: int
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2:
+            raise ValueError(f"a heat map has two dimensions, not {self.values.ndim}")
+
+
+Answer = Label | Heat
+"""Any answer; each carries ``source``."""

@@ -1,0 +1,224 @@
+import functools
+import json
+import logging
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+from vitrail.backbones import configure
+from vitrail.backbones.timm import TimmConfig, timm_preprocessing
+from vitrail.errors import UsageError, VitrailError
+
+# The smallest of each family, at a size that keeps it cheap.
+FAMILIES = {
+    "resnet10t": 64,
+    "swin_tiny_patch4_window7_224": 56,
+    "vit_tiny_patch16_224": 48,
+    "efficientnet_lite0": 64,
+    "inception_v3": 96,
+    "convnext_atto": 64,
+    "mobilenetv4_conv_small": 64,
+}
+
+
+@functools.cache
+def built(name, size, channels=3):
+    torch.manual_seed(0)
+    return TimmConfig(name=name).build(size, channels).eval()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_summary_gives_timms_logits_and_the_levels_keep_their_promise(name):
+    side = FAMILIES[name]
+    backbone = built(name, (side, side))
+    sized = {"img_size": side} if name.startswith(("swin", "vit")) else {}
+    whole = timm.create_model(name, num_classes=5, **sized).eval()
+    state = whole.state_dict() | backbone.net.state_dict()
+    assert len(state) == len(backbone.net.state_dict()) + 2, "all but the classifier's weight and bias"
+    whole.load_state_dict(state)
+    pixels = torch.randn(2, 3, side, side)
+    with torch.no_grad():
+        features, logits = backbone(pixels), whole(pixels)
+        torch.testing.assert_close(whole.get_classifier()(features.summary), logits, rtol=0, atol=0)
+        torch.testing.assert_close(backbone(pixels, levels=False).summary, features.summary, rtol=0, atol=0)
+    assert features.summary.shape == (2, backbone.width)
+    assert len(features.levels) == len(backbone.strides) == len(backbone.channels)
+    assert list(backbone.strides) == sorted(set(backbone.strides))
+    for level, stride, channels in zip(features.levels, backbone.strides, backbone.channels, strict=True):
+        assert level.shape == (2, channels, -(-side // stride), -(-side // stride))
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224", "levit_128s"])
+@pytest.mark.parametrize("size", [(33, 70), (7, 90)])
+def test_any_size_and_shape(name, size):
+    backbone = built(name, (64, 64))
+    with torch.no_grad():
+        features = backbone(torch.randn(1, 3, *size))
+    for level, stride in zip(features.levels, backbone.strides, strict=True):
+        assert level.shape[2:] == (-(-size[0] // stride), -(-size[1] // stride))
+    assert features.summary.isfinite().all()
+
+
+def test_only_what_needs_it_is_padded_or_enlarged(caplog):
+    caplog.set_level(logging.WARNING)
+    resnet = TimmConfig(name="resnet10t").build((70, 70), 3)
+    deit = TimmConfig(name="deit_tiny_distilled_patch16_224").build((70, 70), 3)
+    assert (resnet.multiple, resnet.only) == (1, None)
+    assert (deit.multiple, deit.least, deit.only) == (16, (16, 16), None)
+    assert not caplog.messages
+    convnext = TimmConfig(name="convnext_atto").build((20, 48), 3)
+    assert convnext.least == (32, 32)
+    levit = TimmConfig(name="levit_128s").build((60, 70), 3)
+    assert levit.only == (64, 80)
+    assert caplog.messages == [
+        "convnext_atto takes no pictures below 32x32: smaller ones are enlarged.",
+        "levit_128s takes 64x80 pictures only: others are resized to that.",
+    ]
+
+
+def test_padding_does_not_reach_the_levels():
+    backbone = built("vit_tiny_patch16_224", (64, 64))
+    pixels = torch.randn(1, 3, 50, 64)
+    padded = torch.nn.functional.pad(pixels, (0, 0, 0, 14))
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(pixels).summary, backbone(padded).summary)
+        torch.testing.assert_close(backbone(pixels).levels[0], backbone(padded).levels[0])
+
+
+def test_other_channels():
+    assert built("resnet10t", (32, 32), channels=1)(torch.randn(2, 1, 32, 32)).summary.shape == (2, 512)
+
+
+def test_drop_path_or_a_word_that_there_is_none():
+    net = TimmConfig(name="convnext_atto", drop_path=0.1).build((32, 32), 3).net
+    assert max(getattr(module, "drop_prob", 0) for module in net.modules()) == pytest.approx(0.1)
+    with pytest.raises(UsageError, match="inception_v3 has no residual paths to drop"):
+        TimmConfig(name="inception_v3", drop_path=0.1).build((96, 96), 3)
+    with pytest.raises(UsageError, match="drop_path is a chance"):
+        TimmConfig(name="resnet10t", drop_path=1.0)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    torch.manual_seed(1)
+    return timm.create_model("resnet10t", num_classes=7).eval()
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    timm.models.save_for_hf(trained, tmp_path / "model", safe_serialization=True)
+    return tmp_path / "model"
+
+
+def test_a_folder_in_timms_layout(folder, trained):
+    config = configure(str(folder), offline=True)
+    assert config == TimmConfig(name="resnet10t", weights=str(folder))
+    backbone = config.build((64, 64), 3).eval()
+    pixels = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(trained.fc(backbone(pixels).summary), trained(pixels))
+    assert config.preprocessing() == timm_preprocessing("resnet10t")
+    assert set(config.untrained().build((64, 64), 3).state_dict()) == set(backbone.state_dict())
+
+
+def test_a_single_file_and_grey_pictures(folder, trained):
+    file = folder / "model.safetensors"
+    backbone = TimmConfig(name="resnet10t", weights=str(file)).build((64, 64), 1).eval()
+    grey = torch.randn(2, 1, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            trained.fc(backbone(grey).summary), trained(grey.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4
+        )
+    with pytest.raises(UsageError, match="name a model's folder"):
+        configure(str(file))
+
+
+def test_broken_and_foreign_weights_are_refused(folder, tmp_path):
+    def build(weights, name="resnet10t"):
+        return TimmConfig(name=name, weights=str(weights)).build((64, 64), 3)
+
+    file = folder / "model.safetensors"
+    with pytest.raises(VitrailError, match=r"not the weights of resnet18: .*[Mm]issing key"):
+        build(folder, "resnet18")
+    tensors = safetensors.torch.load_file(file)
+    del tensors["layer1.0.conv1.weight"]
+    safetensors.torch.save_file(tensors, tmp_path / "less.safetensors")
+    with pytest.raises(VitrailError, match=r"Missing key.*layer1.0.conv1.weight"):
+        build(tmp_path / "less.safetensors")
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(VitrailError, match=r"model.safetensors: broken"):
+        build(folder)
+    file.unlink()
+    with pytest.raises(UsageError, match="there are no weights here"):
+        build(folder)
+    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n")
+    with pytest.raises(VitrailError, match=r"pytorch_model.bin: a pickle can run any code"):
+        build(folder)
+    with pytest.raises(VitrailError, match="a pickle can run any code"):
+        build(folder / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no config.json, so this is no model folder"),
+        ("{", "config.json: cannot be read"),
+        (json.dumps({"model_type": "vit"}), "written by transformers"),
+        ("[]", "written by something else"),
+    ],
+)
+def test_a_folder_that_is_not_timms(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(VitrailError, match=message):
+        configure(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "config", [TimmConfig(name="resnet10t", pretrained=True), TimmConfig(weights="timm/x")]
+)
+def test_without_a_network_the_error_says_so(config):
+    with pytest.raises(VitrailError, match=r"not in the cache \(.*\), and there is no network") as error:
+        config.build((64, 64), 3)
+    assert len(str(error.value).splitlines()) <= 2
+    with pytest.raises(VitrailError, match="there is no network"):
+        configure("timm/resnet50.a1_in1k")
+
+
+def test_what_timm_does_not_publish():
+    unpublished = next(name for name in timm.list_models("resnet*") if not timm.is_model_pretrained(name))
+    with pytest.raises(
+        UsageError, match=f"timm publishes no weights for {unpublished}: leave out pretrained"
+    ):
+        TimmConfig(name=unpublished, pretrained=True).build((64, 64), 3)
+    with pytest.raises(UsageError, match=r"timm knows no weights called resnet50\.nonsense"):
+        timm_preprocessing("resnet50.nonsense")
+
+
+def test_preprocessing_comes_as_plain_numbers():
+    assert timm_preprocessing("vit_base_patch16_224.augreg_in21k") == {
+        "size": (224, 224),
+        "channels": 3,
+        "fit": "crop",
+        "crop_pct": 0.9,
+        "resample": "bicubic",
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+    }
+    assert timm_preprocessing("resnet50.a1_in1k")["mean"] == (0.485, 0.456, 0.406)
+    assert TimmConfig(name="resnet50").preprocessing() == {}
+    json.dumps(timm_preprocessing("resnet50"))
+
+
+@pytest.mark.parametrize(
+    ("name", "pictures", "canvas"),
+    [
+        ("resnet50", (480, 640), (224, 224)),
+        ("resnet50", (28, 28), (28, 28)),
+        ("inception_v3", (480, 640), (299, 299)),
+    ],
+)
+def test_a_suitable_canvas(name, pictures, canvas):
+    assert TimmConfig(name=name).suitable_size(pictures) == canvas

@@ -1,0 +1,92 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from vitrail.run.optim import Average, better, build_optimizers, optimizer_tensors, rate, restore_optimizers
+from vitrail.run.recipe import TrainConfig
+
+
+def test_the_rate_rises_then_falls_along_half_a_cosine():
+    config = TrainConfig(lr=2.0, warmup=0.1, final_lr=0.01)
+    rates = [rate(config, step, 1000) for step in range(1000)]
+    assert rates[0] < rates[50] < rates[99] <= rates[100] == 2.0
+    assert all(a > b for a, b in zip(rates[100:], rates[101:]))
+    assert math.isclose(rates[550], 2.0 * (0.01 + 0.99 * 0.5), rel_tol=1e-3)
+    assert rates[-1] < 0.03
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(16, 8), nn.LayerNorm(8))
+        self.head = nn.Linear(8, 2)
+        self.positions = nn.Parameter(torch.zeros(1, 3, 8))
+
+    def forward(self, x):
+        return self.head(self.backbone(x) + self.positions.mean())
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
+def test_only_weights_of_maps_are_decayed_and_all_parameters_are_trained(name):
+    net = Net()
+    optimizers = build_optimizers(net, TrainConfig(optimizer=name, lr=0.01, weight_decay=0.3))
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    trained = [id(p) for group in groups for p in group["params"]]
+    assert sorted(trained) == sorted(id(p) for p in net.parameters())
+    decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    assert decayed == {id(net.backbone[0].weight), id(net.backbone[2].weight), id(net.head.weight)}
+    if name == "muon":
+        (muon,) = [o for o in optimizers if isinstance(o, torch.optim.Muon)]
+        assert [id(p) for group in muon.param_groups for p in group["params"]] == [id(net.backbone[2].weight)]
+        assert muon.param_groups[0]["share"] == 10
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
+def test_an_optimizer_goes_on_to_the_same_bits(name):
+    def start():
+        torch.manual_seed(0)
+        net = Net()
+        return net, build_optimizers(net, TrainConfig(optimizer=name, lr=0.01))
+
+    def step(net, optimizers, number):
+        torch.manual_seed(number)
+        net(torch.randn(4, 1, 4, 4)).square().mean().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    net, optimizers = start()
+    for number in range(3):
+        step(net, optimizers, number)
+    other, others = start()
+    other.load_state_dict(net.state_dict())
+    restore_optimizers(others, {k: v.clone() for k, v in optimizer_tensors(optimizers).items()})
+    step(net, optimizers, 3)
+    step(other, others, 3)
+    for mine, theirs in zip(net.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_the_average_follows_and_short_runs_are_averaged_over_their_length():
+    net = nn.BatchNorm1d(2)
+    average = Average(net, decay=0.99)
+    with torch.no_grad():
+        net.weight.fill_(3.0)
+        net.num_batches_tracked.fill_(7)
+    average.update(0)
+    assert torch.allclose(average.model.weight, torch.tensor(1 * 0.1 + 3 * 0.9))
+    assert int(average.model.num_batches_tracked) == 7
+    for step in range(1, 2000):
+        average.update(step)
+    assert torch.allclose(average.model.weight, torch.tensor(3.0), atol=1e-4)
+    assert not any(p.requires_grad for p in average.model.parameters())
+
+
+def test_better():
+    assert better(1.0, None, "max")
+    assert better(0.5, 0.6, "min")
+    assert not better(0.6, 0.6, "max")
+    assert not better(math.nan, None, "max")
+    assert not better(math.inf, 0.1, "max")

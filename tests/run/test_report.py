@@ -1,0 +1,299 @@
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from vitrail.measure.classify import judge
+from vitrail.run.card import write_card
+from vitrail.run.content import Cost, Look, ReportContent, amount, duration, interval, percent, written
+from vitrail.run.overview import OverviewRow, write_overview
+from vitrail.run.report import Shown, write_report
+from vitrail.values import Estimate
+
+ATTACK = "<script>alert(1)</script>"
+
+
+def picture(seed=0):
+    return np.random.default_rng(seed).integers(0, 255, (8, 8), np.uint8)
+
+
+def measured(classes=4, size=80, multi=False, seed=0, groups=None):
+    random = np.random.default_rng(seed)
+    names = [f"class {i}" for i in range(classes)]
+    if multi:
+        scores = random.random((size, classes))
+        return judge(
+            scores, random.random((size, classes)) < scores**2, classes=names, multi=True, resamples=100
+        )
+    truth = np.arange(size) % classes
+    powers = np.exp(random.normal(size=(size, classes)) + 3 * np.eye(classes)[truth])
+    scores = powers / powers.sum(1, keepdims=True)
+    return judge(scores, truth, classes=names, resamples=100, groups=groups)
+
+
+def least(**changes):
+    content = ReportContent(
+        title="vit on pictures",
+        model="vit",
+        data="pictures",
+        classes=[f"class {i}" for i in range(4)],
+        quality=measured(),
+    )
+    return replace(content, **changes)
+
+
+def full():
+    shown = [
+        Shown(picture=picture(i), caption="class 1", remark="answered class 2", tone="bad") for i in range(3)
+    ]
+    return least(
+        facts={"Picture size": "8 × 8"},
+        splits={"train": [9, 8, 7, 6], "val": [1, 2, 3, 4], "test": [20, 20, 20, 20]},
+        broken={"a/b.jpg": "truncated"},
+        notes=["A note."],
+        samples=shown,
+        history=[
+            {"epoch": e, "loss": 1 / e, "lr": 0.1, "val_accuracy": 1 - 1 / e, "val_log_loss": 2 / e}
+            for e in (1, 2)
+        ],
+        best_epoch=2,
+        temperature=1.5,
+        uncalibrated=measured(seed=1),
+        best=shown,
+        worst=shown,
+        mistakes=shown,
+        attention=[Look(picture=picture(), heat=np.eye(4), caption="class 1")],
+        cost=Cost(
+            parameters=1_000_000, flops=2e9, train_seconds=61, train_rate=1234.5, peak_memory=5 * 10**8
+        ),
+        versions={"torch": "2.11"},
+        recipe={"seed": 0, "where": ATTACK},
+        commands={"Use it": "vitrail predict RUN"},
+        made="2026-11-21",
+    )
+
+
+class Outline(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.titles, self.words, self.last = [], [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.last = tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+        if self.last == "h2":
+            self.titles.append(data)
+            self.last = ""
+
+
+def report(tmp_path, content):
+    path = write_report(tmp_path, content)
+    assert path == tmp_path / "report.html"
+    return Outline(path.read_text(encoding="utf-8"))
+
+
+def test_a_full_report_has_every_section_and_the_verdict_first(tmp_path):
+    outline = report(tmp_path, full())
+    assert outline.titles == [
+        "Results",
+        "What is taken for what",
+        "Pictures",
+        "Class by class",
+        "Confidence",
+        "Where it looked",
+        "Training",
+        "Data",
+        "Cost",
+        "How it was made",
+    ]
+    text = " ".join(outline.words)
+    accuracy = full().quality.metrics["accuracy"]
+    verdict = f"{percent(accuracy.value)}"
+    assert text.index(verdict) < text.index("Results")
+    assert interval("accuracy", accuracy) in text
+    assert "Dotted: always answering the most frequent class, 25.0" in text
+    assert "1 file could not be read" in text
+    assert "temperature 1.50" in text
+    assert "80 pictures" in text
+
+
+def test_sections_without_data_are_left_out(tmp_path):
+    outline = report(tmp_path, least())
+    assert outline.titles == ["Results", "What is taken for what", "Class by class", "Confidence"]
+    assert "Before" not in outline.words
+
+
+def test_several_labels_a_picture_have_no_confusions(tmp_path):
+    outline = report(tmp_path, least(multi=True, quality=measured(multi=True)))
+    assert outline.titles == ["Results", "Class by class", "Confidence"]
+    assert "Mean average precision" in outline.words
+    assert not any("Dotted" in each for each in outline.words)
+
+
+def test_a_page_refers_to_nothing_outside_itself(tmp_path):
+    text = write_report(tmp_path, full()).read_text(encoding="utf-8")
+    outline = Outline(text)
+    for tag, attrs in outline.tags:
+        for name in ("src", "href", "action", "srcset", "data", "poster", "xlink:href"):
+            value = attrs.get(name, "")
+            assert not value or value.startswith(("data:image/", "#")), (tag, name, value[:80])
+    addresses = set(re.findall(r"https?://[^\s\"'<>)]+|url\([^)]*\)|@import[^;]*", text))
+    assert addresses == {"http://www.w3.org/2000/svg", "url(#vitrail-arch)"}  # both within the mark
+    assert [attrs.get("http-equiv") for tag, attrs in outline.tags if tag == "meta"].count(
+        "Content-Security-Policy"
+    ) == 1
+
+
+def test_names_from_outside_cannot_become_markup(tmp_path):
+    names = [ATTACK, '" onload="alert(2)', "$\\frac$", "![x](y) | `z`"]
+    scores = np.full((8, 4), 0.1) + 0.6 * np.eye(4)[[0, 1, 2, 3, 1, 1, 2, 3]]
+    quality = judge(scores, np.arange(8) % 4, classes=names, resamples=50)
+    shown = [Shown(picture=picture(), caption=ATTACK, remark=ATTACK)]
+    content = replace(
+        full(),
+        title=ATTACK,
+        model=ATTACK,
+        data=ATTACK,
+        classes=names,
+        quality=quality,
+        facts={ATTACK: ATTACK},
+        broken={ATTACK: ATTACK},
+        notes=[ATTACK],
+        mistakes=shown,
+        versions={ATTACK: ATTACK},
+        commands={ATTACK: ATTACK},
+        made=ATTACK,
+    )
+    outline = report(tmp_path, content)
+    assert sum(tag == "script" for tag, _ in outline.tags) == 1
+    assert not any(name.startswith("on") for _, attrs in outline.tags for name in attrs)
+    overview = write_overview(
+        tmp_path / "o.html",
+        [OverviewRow(name=ATTACK, metrics=quality.metrics, report=ATTACK)],
+        title=ATTACK,
+        data=ATTACK,
+    )
+    assert sum(tag == "script" for tag, _ in Outline(overview.read_text(encoding="utf-8")).tags) == 1
+    card = write_card(tmp_path, content).read_text(encoding="utf-8")
+    body = card.split("\n---\n", 1)[1].split("## Use")[0]
+    assert "<script" not in body.replace("\\<script", "")
+    assert "\\!\\[x" in body or "!\\[x\\]" in body
+
+
+@pytest.mark.parametrize("count", [2, 200])
+def test_few_and_many_classes_make_pages_of_a_sane_size(tmp_path, count):
+    quality = measured(count, 10 * count)
+    classes = list(quality.per_class)
+    content = least(classes=classes, quality=quality, splits={"test": [10] * count})
+    path = write_report(tmp_path, content)
+    assert path.stat().st_size < 400_000
+    outline = Outline(path.read_text(encoding="utf-8"))
+    assert set(classes) <= set(outline.words)
+
+
+def test_groups_and_absent_classes_are_said(tmp_path):
+    quality = measured(groups=np.arange(80) // 4)
+    quality = replace(quality, absent=("class 3",))
+    text = " ".join(report(tmp_path, least(quality=quality)).words)
+    assert "20 groups of 80 pictures" in text
+    assert "has no picture of class 3" in text
+
+
+def front(card):
+    lines = card.split("---\n")[1].strip().splitlines()
+    return {key: json.loads(value) for key, value in (line.split(": ", 1) for line in lines)}
+
+
+def test_the_card_is_read_by_hubs_and_people(tmp_path):
+    card = write_card(tmp_path, replace(full(), licence="apache-2.0", data="hf://someone/things")).read_text(
+        encoding="utf-8"
+    )
+    meta = front(card)
+    assert meta["license"] == "apache-2.0"
+    assert meta["pipeline_tag"] == "image-classification"
+    assert meta["datasets"] == ["someone/things"]
+    assert "base_model" not in meta
+    (index,) = meta["model-index"]
+    (result,) = index["results"]
+    values = {metric["name"]: metric["value"] for metric in result["metrics"]}
+    assert values["Accuracy"] == pytest.approx(full().quality.metrics["accuracy"].value, abs=1e-6)
+    assert result["dataset"]["split"] == "test"
+    for heading in ("# vit on pictures", "## Intended use", "## Metrics", "## Data", "## Limits", "## Use"):
+        assert f"\n{heading}\n" in card
+    accuracy = full().quality.metrics["accuracy"]
+    row = f"| Accuracy | {percent(accuracy.value)} | {interval('accuracy', accuracy)} |"
+    assert row.replace("\u202f", " ") in card
+    assert 'vitrail.load("path/to/this/folder")' in card
+    assert "30 in train; 10 in val; 80 in test" in card
+    assert "Tested on fewer than 30 pictures" in card
+
+
+def test_a_card_without_a_licence_claims_none(tmp_path):
+    assert "license" not in front(write_card(tmp_path, least()).read_text(encoding="utf-8"))
+
+
+def runs():
+    accuracies = {"cnn": (0.95, 0.93, 0.965), "vit": (0.97, 0.95, 0.98), "old": (0.5, 0.45, 0.55)}
+    for name, (value, low, high) in accuracies.items():
+        metrics = {
+            "accuracy": Estimate(value=value, low=low, high=high),
+            "ece": Estimate(value=0.1, low=0.05, high=0.2),
+        }
+        yield OverviewRow(
+            name=name,
+            metrics=metrics,
+            cost=Cost(parameters=10**6, train_seconds=50),
+            report=f"{name}/report.html",
+        )
+
+
+def test_an_overview_ranks_runs_and_links_to_their_reports(tmp_path):
+    path = write_overview(
+        tmp_path / "report.html", list(runs()), title="Three", data="digits", drawn="360 pictures"
+    )
+    outline = Outline(path.read_text(encoding="utf-8"))
+    links = [attrs["href"] for tag, attrs in outline.tags if tag == "a" and not attrs["href"].startswith("#")]
+    assert links == ["vit/report.html", "cnn/report.html", "old/report.html"]
+    text = " ".join(outline.words)
+    assert "The next one's interval overlaps" in text
+    assert outline.titles == ["Side by side", "What it costs"]
+
+
+def test_an_overview_says_when_the_best_is_apart_and_takes_unknown_costs(tmp_path):
+    rows = [replace(row, cost=Cost(), report=None) for row in runs() if row.name != "cnn"]
+    outline = Outline(
+        write_overview(tmp_path / "r.html", rows, title="Two", data="digits").read_text(encoding="utf-8")
+    )
+    assert "lies apart" in " ".join(outline.words)
+    assert outline.titles == ["Side by side"]
+    assert write_overview(tmp_path / "r.html", rows[:1], title="One", data="digits").exists()
+    best = write_overview(tmp_path / "r.html", list(runs()), title="By error", data="digits", first="ece")
+    assert best.exists()
+
+
+def test_words_for_numbers():
+    assert percent(0.9666) == "96.7\u202f%"
+    assert percent(0.99999) == "99.999\u202f%"  # not all of them
+    assert percent(1.0) == "100.0\u202f%"
+    assert percent(float("nan")) == "–"
+    assert written("log_loss", 0.1234) == "0.123"
+    assert interval("accuracy", Estimate(value=0.5, low=0.4, high=0.6)) == "40.0 to 60.0\u202f%"
+    assert interval("accuracy", Estimate(value=0.999, low=0.998, high=0.9995)) == "99.80 to 99.95\u202f%"
+    assert interval("log_loss", Estimate(value=0.5, low=float("nan"), high=0.6)) == "–"
+    assert [duration(each) for each in (3.21, 41, 240, 7200, 9e5)] == [
+        "3.2 s",
+        "41 s",
+        "4 min",
+        "2.0 h",
+        "10.4 days",
+    ]
+    assert amount(1_345_678) == "1.35\u202fM"
+    assert amount(612e6, "B") == "612\u202fMB"
+    assert amount(12) == "12"
