@@ -40,7 +40,7 @@ data: setup
 	@$(BIN)/python scripts/fetch_data.py
 
 bench: setup
-	@$(BIN)/python benchmarks/queue.py
+	@$(BIN)/python benchmarks/accuracy.py
 
 docs: setup
 	@scripts/docs

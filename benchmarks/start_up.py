@@ -25,7 +25,8 @@ def main() -> None:
     rows = "\n".join(
         f"| `{name}` | {sorted(times)[len(times) // 2]:.2f} |" for name, times in seconds.items()
     )
-    body = f"Median seconds of seven whole processes each, in turn.\n\n| process | seconds |\n| --- | --- |\n{rows}"
+    head = "Median seconds of seven whole processes each, in turn.\n\n| process | seconds |\n| --- | --- |\n"
+    body = head + rows
     print(body)
     record.write_result("start-up", "Start-up", body, "vitrail")
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import record
 import timm
 import torch
 from PIL import Image
 from torch import nn
 
+import record
 from vitrail.data.augment import Augment
 from vitrail.run.engine import start_engine
 from vitrail.run.experiment import Experiment, prepare
@@ -117,12 +117,14 @@ def main() -> None:
         seconds = record.interleave(
             {"vitrail": ours, "bare": bare, "transformers": trainer}, arguments.rounds
         )
+    bare_ratio = record.ratio(seconds, "vitrail", "bare")
+    trainer_ratio = record.ratio(seconds, "vitrail", "transformers")
     lines = [
-        f"{case['steps']} steps of batch {case['batch']} at {case['size']}x{case['size']}, {arguments.rounds} rounds.\n",
+        f"{case['steps']} steps of {case['batch']}, {case['size']} pixels, {arguments.rounds} rounds.\n",
         "| peer | vitrail's seconds / the peer's (medians) |",
         "| --- | --- |",
-        f"| timm `{case['timm']}` in a bare loop on ready tensors | {record.ratio(seconds, 'vitrail', 'bare'):.3f} |",
-        f"| transformers' Trainer with ViT on ready tensors | {record.ratio(seconds, 'vitrail', 'transformers'):.3f} |",
+        f"| timm `{case['timm']}` in a bare loop on ready tensors | {bare_ratio:.3f} |",
+        f"| transformers' Trainer with ViT on ready tensors | {trainer_ratio:.3f} |",
     ]
     print("\n".join(lines))
     record.write_result(

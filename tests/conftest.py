@@ -63,13 +63,19 @@ def pytest_sessionfinish():
     shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
-def missing(need):
-    """Return what a marked test lacks on this machine, as a sentence with the cure; or an empty string."""
-    if need == "data" and not (ROOT / ".data").is_dir():
-        return "the real data is not there: run `make data`"
-    if need == "browser" and not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+def missing(mark):
+    """Return what a marked test lacks on this machine, as a sentence with the cure; or an empty string.
+
+    ``data`` may name folders below .data, as in ``@pytest.mark.data("emoji")``.
+    """
+    if mark.name == "data":
+        wanted = [name for name in mark.args or ("fashion-mnist",) if not (ROOT / ".data" / name).is_dir()]
+        return f"the real data is not there ({', '.join(wanted)}): run `make data`" if wanted else ""
+    if mark.name == "browser" and not any(
+        map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    ):
         return "there is no Chromium: install your system's package `chromium`"
-    if need == "gpu":
+    if mark.name == "gpu":
         import torch
 
         return "" if torch.cuda.is_available() else "there is no CUDA device"
@@ -77,9 +83,9 @@ def missing(need):
 
 
 def pytest_runtest_setup(item):
-    for need in ("data", "browser", "gpu"):
-        reason = missing(need) if item.get_closest_marker(need) else ""
-        if reason and IN_CI and need != "gpu":
+    for mark in item.iter_markers():
+        reason = missing(mark)
+        if reason and IN_CI and mark.name != "gpu":
             pytest.fail(reason, pytrace=False)
         elif reason:
             pytest.skip(reason)

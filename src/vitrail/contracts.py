@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -110,13 +110,28 @@ class Metric(Protocol):
     def update(self, answers: Sequence[Any], targets: Any, groups: Sequence[str] | None = None) -> None: ...
     def merge(self, other: Any) -> None: ...
     def compute(self) -> Mapping[str, Estimate]: ...
+    def points(self) -> Mapping[str, float]:
+        """Return the values alone, for choosing between epochs."""
 
 
 class Task(Protocol):
     """What is asked: targets, answer type, metric, drawing, default head and default ``about``."""
 
-    name: str
-    head: str
+    @property
+    def name(self) -> str:
+        """The word for it on the command line."""
+
+    @property
+    def head(self) -> str:
+        """The name of its default head."""
+
+    @property
+    def primary(self) -> str:
+        """The metric that stands first, and chooses the best epoch unless a recipe says otherwise."""
+
+    @property
+    def orders(self) -> Mapping[str, Literal["max", "min"]]:
+        """The metrics that can choose, and which way each is better."""
 
     def collate(self, targets: Mapping[str, np.ndarray]) -> Mapping[str, Tensor]:
         """Return the columns of some rows as the tensors that the heads' losses want."""

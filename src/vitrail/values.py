@@ -96,7 +96,7 @@ class Features:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """A sequence of patch tokens: ``values`` ``b n d``, the grid ``places`` ``b n`` they came from, ``prefix``."""
+    """Patches as a sequence: ``values`` ``b n d``, the ``places`` ``b n`` on the grid, and ``prefix``."""
 
     values: Tensor
     places: Tensor
@@ -142,13 +142,8 @@ class Estimate:
 
     def to_dict(self) -> dict[str, float | None]:
         """Return plain numbers; an undefined one (not a number) becomes None, as JSON requires."""
-        return {
-            k: float(v) if np.isfinite(v) else None for k, v in zip(("value", "low", "high"), self._parts)
-        }
-
-    @property
-    def _parts(self) -> tuple[float, float, float]:
-        return self.value, self.low, self.high
+        parts = {"value": self.value, "low": self.low, "high": self.high}
+        return {name: float(part) if np.isfinite(part) else None for name, part in parts.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +169,7 @@ class Label:
     def chosen(self) -> tuple[str, ...]:
         """The names answered: exactly one, or any number with ``multi``."""
         if self.multi:
-            return tuple(self.names[i] for i in np.flatnonzero(self.scores >= self.threshold))
+            return tuple(self.names[i] for i in np.flatnonzero(self.scores >= self.threshold).tolist())
         return (self.names[int(self.scores.argmax())],)
 
     @property

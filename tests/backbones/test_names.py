@@ -90,7 +90,9 @@ def test_our_own_transformer_needs_torch_alone():
 
 
 def test_names_become_configs():
-    assert configure("vit-ti4") == ViTConfig(size="ti", patch=4)
+    assert configure("vit-s16") == ViTConfig(size="s", patch=16)
+    assert configure("vit-ti4") == ViTConfig(size="ti", patch=4, stem="conv", pool="mean")
+    assert configure("vit-pico").patch == 0
     assert configure("resnet10t") == TimmConfig(name="resnet10t")
 
 
@@ -100,10 +102,11 @@ def test_the_list_names_ours_then_timms_with_what_is_known():
     assert [row.name for row in ours] == [f"vit-{size}{patch}" for size in SIZES for patch in PATCHES]
     assert rows[: len(ours)] == ours
     assert len(rows) > 1000
-    (small,) = (row for row in ours if row.name == "vit-s16")
-    built = ViTConfig(size="s", patch=16).build((224, 224), 3)
-    assert small.parameters == sum(parameter.numel() for parameter in built.parameters())
-    assert small.parameters_text == f"{small.parameters / 1e6:.1f} M"
+    for name in ("vit-s16", "vit-pico8"):
+        (row,) = (row for row in ours if row.name == name)
+        built = configure(name).build((224, 224), 3)
+        assert row.parameters == sum(parameter.numel() for parameter in built.parameters())
+        assert row.parameters_text == f"{row.parameters / 1e6:.1f} M"
     swins = list_models("Swin_Tiny")
     assert {
         "name": "swin_tiny_patch4_window7_224",

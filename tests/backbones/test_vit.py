@@ -150,12 +150,12 @@ def test_departures_from_the_size():
     ("words", "message"),
     [
         ({"size": "m"}, "no size 'm'.*Sizes are pico, ti, s, b, l, h, g"),
-        ({"patch": 0}, "patch must be at least 1, not 0"),
+        ({"patch": -4}, "patch must be at least 0, not -4"),
+        ({"width": 0}, "width must be at least 1, not 0"),
         ({"depth": -1}, "depth must be at least 1, not -1"),
         ({"drop_path": 1.0}, "drop_path is a chance from 0 to below 1, not 1"),
         ({"dropout": -0.5}, "dropout is a chance"),
         ({"heads": 5}, "5 heads do not divide a width of 64: take 4 or 8"),
-        ({"stem": "conv", "patch": 7}, "even patch"),
     ],
 )
 def test_bad_words_are_refused(words, message):
@@ -186,15 +186,29 @@ def test_a_size_that_the_patch_does_not_divide_names_the_nearest(size, message):
         (32, (1000, 1000), (224, 224)),
         (4, (28, 28), (28, 28)),
         (4, (28, 37), (28, 36)),
+        (2, (8, 8), (8, 8)),
         (4, (8, 8), (28, 28)),
+        (4, (8, 16), (28, 56)),
         (16, (28, 28), (112, 112)),
-        (16, (100, 200), (112, 224)),
+        (16, (100, 200), (96, 192)),
     ],
 )
 def test_a_suitable_canvas(patch, pictures, canvas):
     config = ViTConfig(patch=patch)
     assert config.suitable_size(pictures) == canvas
     config.build(canvas, 1)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "patch"),
+    [((8, 8), 2), ((28, 28), 4), ((32, 48), 4), ((64, 64), 8), ((480, 640), 16), ((5, 5), 2)],
+)
+def test_a_patch_left_open_follows_the_pictures(pictures, patch):
+    config = ViTConfig(size="pico", patch=0)
+    assert config.name == "vit-pico"
+    assert config.suited(pictures).patch == patch
+    assert ViTConfig(patch=14).suited(pictures).patch == 14
+    assert config.build((32, 32), 1).patch == 4
 
 
 def test_attention_of_a_layer_that_does_not_exist():

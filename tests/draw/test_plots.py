@@ -139,7 +139,7 @@ def test_names_are_escaped_and_long_ones_cut():
     assert "<script" not in drawn
     hints = ["".join(each.itertext()) for each in parse(drawn).iter("title")]
     assert any(names[0] in hint and names[1] in hint for hint in hints)
-    assert "<script>alert(1…"[:15] in " ".join(texts(parse(drawn)))
+    assert "<script>…script>" in texts(parse(drawn))
 
 
 def test_a_class_without_pictures_does_not_divide_by_zero():

@@ -125,15 +125,15 @@ def test_evaluate_matches_classes_by_name(run, photographs, tmp_path, capsys):
     shutil.copytree(photographs / "flower", few / "unknown", symlinks=True)
     assert main(["evaluate", str(run), str(few)]) == 1
     said = capsys.readouterr().err
-    assert "'unknown'" in said
-    assert "'brick wall'" in said
+    assert "unknown" in said
+    assert "brick wall" in said
 
 
 def test_show_and_models(run, capsys):
     assert main(["show", str(run), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["parameters"] > 10_000
     assert main(["show", "vit-ti16"]) == 0
-    assert "patch" in capsys.readouterr().out.lower() or True
+    assert "ConvStem" in capsys.readouterr().out
     assert main(["models", "swin", "--json"]) == 0
     names = [row["name"] for row in json.loads(capsys.readouterr().out)["models"]]
     assert "swin_tiny_patch4_window7_224" in names

@@ -28,7 +28,7 @@ def pictures(tmp_path_factory):
     return write_pictures(tmp_path_factory.mktemp("data") / "pictures")
 
 
-@pytest.fixture()
+@pytest.fixture
 def recipe(pictures):
     """A recipe that trains in about a second, with everything that has state switched on."""
     options = {

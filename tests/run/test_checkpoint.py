@@ -79,5 +79,5 @@ def test_a_kill_between_the_two_files_does_not_count(tmp_path, monkeypatch):
 def test_weights_that_are_broken_are_named(tmp_path, content):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
-    with pytest.raises(VitrailError, match="model.safetensors"):
+    with pytest.raises(VitrailError, match=r"model\.safetensors"):
         load_tensors(path)

@@ -21,7 +21,7 @@ def test_the_first_signal_is_only_noted(number):
 def test_the_second_leaves_at_once():
     code = (
         "import os, signal, time\nfrom vitrail.run.interrupt import Interrupt\n"
-        "with Interrupt():\n    os.kill(os.getpid(), signal.SIGTERM)\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "with Interrupt():\n    for _ in range(2):\n        os.kill(os.getpid(), signal.SIGTERM)\n"
         "    time.sleep(60)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -12,7 +13,7 @@ def test_the_rate_rises_then_falls_along_half_a_cosine():
     config = TrainConfig(lr=2.0, warmup=0.1, final_lr=0.01)
     rates = [rate(config, step, 1000) for step in range(1000)]
     assert rates[0] < rates[50] < rates[99] <= rates[100] == 2.0
-    assert all(a > b for a, b in zip(rates[100:], rates[101:]))
+    assert all(a > b for a, b in itertools.pairwise(rates[100:]))
     assert math.isclose(rates[550], 2.0 * (0.01 + 0.99 * 0.5), rel_tol=1e-3)
     assert rates[-1] < 0.03
 

@@ -1,7 +1,6 @@
 """Pixels to features."""
 
 from pathlib import Path
-from typing import Any
 
 from vitrail.backbones.names import parse
 from vitrail.backbones.timm import TimmConfig
@@ -15,10 +14,6 @@ BACKBONES: dict[str, type[ModelConfig]] = {"vit": ViTConfig, "timm": TimmConfig}
 """The families of networks, by the name that their configs carry."""
 
 
-SMALL: dict[str, Any] = {"stem": "conv", "pool": "mean"}
-"""What the smallest Transformers start with: see benchmarks/results for what each part is worth to them."""
-
-
 def configure(name: str, *, offline: bool = False) -> ModelConfig:
     """Return the config of a model's name: ours, timm's, a folder in timm's layout, or a Hub id of one.
 
@@ -26,9 +21,7 @@ def configure(name: str, *, offline: bool = False) -> ModelConfig:
     """
     known = parse(name, offline=offline)
     if known.source == "vitrail":
-        return ViTConfig(
-            size=known.size, patch=known.patch, **(SMALL if known.size in ("pico", "ti") else {})
-        )
+        return ViTConfig.named(known.size, known.patch)
     if known.source == "timm":
         return TimmConfig(name=known.text)
     folder = Path(known.text) if known.source == "path" else fetch(known.text)

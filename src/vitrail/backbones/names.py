@@ -124,7 +124,7 @@ def _our_rows() -> Iterator[Row]:
         for patch in PATCHES:
             with torch.device("meta"):
                 native = (16 * patch, 16 * patch) if 224 % patch else (224, 224)
-                vit = ViTConfig(size=size, patch=patch).build(native, channels=3)
+                vit = ViTConfig.named(size, patch).build(native, channels=3)
             yield Row(
                 name=f"vit-{size}{patch}",
                 source="vitrail",

@@ -91,18 +91,18 @@ def _resize(x: Tensor, size: Size) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class TimmConfig:
-    """A network of timm: ``name`` is timm's for the architecture, with or without the tag of its weights.
-
-    pretrained: start from the weights that timm publishes under this name, fetched once.
-    weights: start from these instead: a timm folder, a ``.safetensors`` file, or a Hub id.
-    drop_path: the chance that the last residual branches are dropped in training.
-    """
+    """A network of timm."""
 
     family: Literal["timm"] = "timm"
+    """The family of networks."""
     name: str = "resnet18"
+    """timm's name of the architecture, with or without the tag of its weights."""
     pretrained: bool = False
+    """Start from the weights that timm publishes under this name, fetched once."""
     weights: str | None = None
+    """Start from these weights instead: a timm folder, a .safetensors file, or a Hub id."""
     drop_path: float = 0.0
+    """The chance that the last residual branches are dropped in training; earlier ones less."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop_path < 1:

@@ -131,41 +131,54 @@ class ViT(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class ViTConfig:
-    """A Vision Transformer of our own: ``size`` names a row of the table, the rest departs from it.
-
-    patch: side of a patch in pixels, of which the pictures' sides are multiples; 0 is chosen by the pictures.
-    width, depth, heads, mlp: of the tokens, in layers, of each attention, of the feed-forward part.
-    pool: the picture's summary, the class token or the mean of the patches' tokens.
-    stem: pixels to tokens, by one linear map of each patch or by small overlapping convolutions.
-    init: the weights at the start, normal with deviation 0.02 or Xavier-uniform.
-    drop_path: the chance that the last layer's branches are dropped in training; earlier ones less.
-    dropout: the chance that an activation is dropped in training.
-    """
+    """A Vision Transformer of our own: ``size`` names a row of the table, the rest departs from it."""
 
     family: Literal["vit"] = "vit"
+    """The family of networks."""
     size: str = "s"
+    """pico, ti, s, b, l, h or g."""
     patch: int = 16
+    """The side of a patch in pixels, which divides the pictures' sides (0: chosen by the pictures)."""
     width: int | None = None
+    """Features of a token (default: the size's)."""
     depth: int | None = None
+    """Layers (default: the size's)."""
     heads: int | None = None
+    """Attentions side by side in a layer; they divide the width (default: the size's)."""
     mlp: int | None = None
+    """Hidden width of the feed-forward part (default: the size's)."""
     pool: Literal["class", "mean"] = "class"
+    """What sums the picture up: a class token, or the mean of the patches' tokens."""
     stem: Literal["patch", "conv"] = "patch"
+    """Pixels to tokens: one linear map of each patch, or small overlapping convolutions."""
     init: Literal["normal", "xavier"] = "xavier"
+    """The weights at the start: normal with deviation 0.02, or Xavier-uniform."""
     drop_path: float = 0.0
+    """The chance that the last layer's branches are dropped in training; earlier ones less."""
     dropout: float = 0.0
+    """The chance that an activation is dropped in training."""
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
             known = ", ".join(SIZES)
             raise UsageError(f"there is no size {self.size!r}.{nearest(self.size, SIZES)} Sizes are {known}.")
         for name in ("patch", "width", "depth", "heads", "mlp"):
-            value = getattr(self, name)
-            if value is not None and value < (name != "patch"):
-                raise UsageError(f"{name} must be at least 1, not {value}.")
+            value, least = getattr(self, name), int(name != "patch")
+            if value is not None and value < least:
+                raise UsageError(f"{name} must be at least {least}, not {value}.")
         for name in ("drop_path", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} is a chance from 0 to below 1, not {getattr(self, name):g}.")
+
+    @classmethod
+    def named(cls, size: str, patch: int) -> "ViTConfig":
+        """Return what a name stands for: below S with the stem and the pool that such sizes learn fastest with.
+
+        See benchmarks/results for what each is worth to them.
+        """
+        if SIZES[size].width < SIZES["s"].width:
+            return cls(size=size, patch=patch, stem="conv", pool="mean")
+        return cls(size=size, patch=patch)
 
     @property
     def name(self) -> str:
@@ -215,20 +228,21 @@ class ViTConfig:
         return {}
 
     def suited(self, pictures: Size) -> "ViTConfig":
-        """Return the network with its patch chosen, if it is not: some 7 to 14 patches a side of these pictures."""
-        patch = 2 ** round(math.log2(max(1.0, min(pictures) / 8)))
+        """Return the network with its patch chosen, if it is not: 7 to 14 patches a side of pictures."""
+        patch = 2 ** math.floor(math.log2(max(2.0, min(pictures) / 7)))
         return self if self.patch else replace(self, patch=min(16, patch))
 
     def suitable_size(self, pictures: Size) -> Size:
         """Return a canvas for pictures of about this size, which the patch divides.
 
-        Small pictures keep their shape, larger ones become squares of 224; below 7 patches a side there is
-        little for tokens to tell each other, so the smallest pictures are enlarged.
+        Small pictures keep their shape, larger ones become squares of 224. With less than 4 patches a side
+        there is little for tokens to tell each other: such pictures are enlarged to 7.
         """
         if max(pictures) > 224:
             pictures = (224, 224)
-        scale = max(1.0, 7 * self.patch / min(pictures))
-        height, width = (max(1, round(side * scale / self.patch)) * self.patch for side in pictures)
+        fewest = min(pictures) / self.patch
+        scale = 1.0 if fewest >= 4 else 7 / fewest
+        height, width = (round(side * scale / self.patch) * self.patch for side in pictures)
         return height, width
 
 

@@ -51,7 +51,7 @@ def run(argv: Sequence[str]) -> None:
     title = f"{plain['pictures']:,} pictures of {found.where} ({found.split})"
     show_table(title, ("metric", "value", "95 % interval"), metric_rows(plain["metrics"]), right=(1,))
     tell()
-    columns = [name for name in next(iter(found.quality.per_class.values()))]
+    columns = list(next(iter(found.quality.per_class.values())))
     rows = [
         (label, str(found.quality.support[label]), *(f"{values[name].value:.3f}" for name in columns))
         for label, values in found.quality.per_class.items()

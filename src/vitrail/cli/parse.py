@@ -35,7 +35,7 @@ def parse(words: Words, argv: Sequence[str], *, verb: str, about: str, examples:
     output, errors = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-            parsed = tyro.cli(
+            parsed: Words = tyro.cli(
                 type(shown),
                 args=list(argv),
                 default=shown,
@@ -117,7 +117,7 @@ def reject_unknown(argv: Sequence[str], words: Any, verb: str) -> None:
 
 
 def take(argv: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Take ``--name value`` and ``--name=value`` out of the words: what was taken, and the words that remain."""
+    """Take ``--name value`` and ``--name=value`` out of the words; return what was taken, and the rest."""
     taken: dict[str, str] = {}
     rest: list[str] = []
     words = iter(argv)
@@ -156,10 +156,9 @@ def _metavar(hint: Any) -> str:
 
 def _first_line(boxed: str, verb: str) -> str:
     """Return tyro's message in a box as one plain line."""
-    lines = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in boxed.splitlines()]
-    lines = [line for line in lines if line]
-    if lines and lines[0] in ("Required options", "Missing options", "Value error", "Parsing error"):
-        lines = lines[1:]
+    lines = [re.sub(r"[│╭╮╰╯─]+|^[+|]|[+|]$|-{3,}", " ", line).strip() for line in boxed.splitlines()]
+    titles = ("Required options", "Missing options", "Value error", "Parsing error")
+    lines = [line for line in lines if line.strip(" +|-") and line.strip(" +|-") not in titles]
     if lines and lines[0].startswith("Missing from"):
         missing = next((line for line in lines[1:] if line.isupper() or line.startswith("--")), "a word")
         return f"{missing.split()[0]} is missing. See vitrail {verb} --help"

@@ -67,23 +67,21 @@ def run(argv: Sequence[str]) -> None:
         )
     for reason in broken.values():
         tell(f"not read: {reason}")
-    text = FORMATS[words.format](rows, words.top)
+    text = _hf(rows, words.top) if words.format == "hf" else FORMATS[words.format](rows)
+    written: dict[str, Any] = {}
     if words.out is not None:
         target = Path(words.out) / f"answers.{'csv' if words.format == 'csv' else 'jsonl'}"
         write_atomic(target, text)
         tell(f"{len(rows):,} answers in {target}")
+        written = {"out": str(target)}
     if words.json:
         answers = [{"file": row["file"], **row["answer"].to_dict()} for row in rows]
-        emit(
-            {"answers": answers, "broken": broken}
-            if words.out is None
-            else {"out": str(target), "broken": broken}
-        )
+        emit({"answers": answers, "broken": broken} | written)
     elif words.out is None:
         print(text, end="")  # noqa: T201
 
 
-def _jsonl(rows: Sequence[dict[str, Any]], top: int) -> str:
+def _jsonl(rows: Sequence[dict[str, Any]]) -> str:
     return "".join(
         json.dumps({"file": row["file"], **row["answer"].to_dict()}, ensure_ascii=False) + "\n"
         for row in rows
@@ -94,7 +92,7 @@ def _hf(rows: Sequence[dict[str, Any]], top: int) -> str:
     return "".join(json.dumps(row["answer"].to_hf(top), ensure_ascii=False) + "\n" for row in rows)
 
 
-def _csv(rows: Sequence[dict[str, Any]], top: int) -> str:
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = rows[0]["answer"].names
@@ -112,4 +110,4 @@ def _csv(rows: Sequence[dict[str, Any]], top: int) -> str:
     return text.getvalue()
 
 
-FORMATS = {"jsonl": _jsonl, "csv": _csv, "hf": _hf}
+FORMATS = {"jsonl": _jsonl, "csv": _csv}

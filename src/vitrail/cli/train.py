@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, make_dataclass
 
 from vitrail.cli.parse import Common, parse, plain, take
 from vitrail.cli.say import emit, metric_rows, show_table, tell
+from vitrail.data.augment import PRESETS
 from vitrail.errors import UsageError
 from vitrail.run.folder import Run
 from vitrail.run.launch import compose, resume_run, run_recipe
@@ -20,7 +21,7 @@ vitrail train labels.csv --model resnet18 --data.label species --data.group site
 vitrail train pictures/ --model vit-ti16 --head.hidden 256 --train.ema 0.999 --augment.mixup 0.2
 vitrail train --recipe run/recipe.json --seed 1
 vitrail train --resume run"""
-NAMES = ("model", "task", "head", "recipe", "resume")
+NAMES = ("model", "task", "head", "recipe", "augment", "resume")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,13 @@ def run(argv: Sequence[str]) -> None:
     else:
         offline = "--offline" in rest
         options = {f"{part}.name": names[part] for part in ("task", "head") if part in names}
-        base = compose(_positional(rest), names.get("model"), names.get("recipe"), options, offline=offline)
+        options |= {"augment": names["augment"]} if "augment" in names else {}
+        where = _positional(rest)
+        if where is None and "recipe" not in names:
+            if not {"--help", "-h"} & set(rest):
+                raise UsageError("DATA is missing. See vitrail train --help")
+            where = "DATA"
+        base = compose(where, names.get("model"), names.get("recipe"), options, offline=offline)
         words = parse(words_of(base), rest, verb="train", about=_about(base), examples=EXAMPLES)
         changed = {
             name: value
@@ -80,16 +87,17 @@ def _resume(names: dict[str, str], rest: Sequence[str]) -> Run:
     return resume_run(Path(names["resume"]), epochs=words.epochs, progress=reporter())
 
 
-def _positional(rest: Sequence[str]) -> str:
+def _positional(rest: Sequence[str]) -> str | None:
     """Return the first word that is no flag, for the first pass; tyro reads it properly in the second."""
-    return next((word for word in rest if not word.startswith("-")), "DATA")
+    return next((word for word in rest if not word.startswith("-")), None)
 
 
 def _about(recipe: Recipe) -> str:
     return (
-        f"{ABOUT}\n\nShown for --task {recipe.task.name} --model {recipe.model.name} --head {recipe.head.name}; "
-        "choose others and ask for --help again. Also: --recipe NAME.json starts from a recipe's file, "
-        "--resume RUN goes on with a run that was cut off."
+        f"{ABOUT}\n\n"
+        f"Shown for --task {recipe.task.name} --model {recipe.model.name} --head {recipe.head.name}; "
+        "choose others and ask for --help again. Also: --recipe FILE.json starts from a recipe, "
+        f"--augment {'|'.join(PRESETS)} sets all of the augmentation, --resume RUN goes on with a run."
     )
 
 

@@ -6,7 +6,7 @@ a picture comes out with the same bits alone or in a batch, by whichever thread,
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -31,14 +31,17 @@ CROPPING = {"nearest": "nearest-exact", "bilinear": "bilinear", "bicubic": "bicu
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """How training pictures are varied; without any setting they are what `Preprocess.canvas` makes."""
+    """How training pictures are varied; without any setting they are what `Preprocess.canvas` makes.
+
+    What is None is off until `suited` chooses it by the size of the canvas.
+    """
 
     crop_scale: tuple[float, float] | None = None
-    """Cut out a random part: the least and the greatest fraction of the picture's area."""
-    shift: int = 0
-    """Move by up to so many pixels, for tiny pictures; the border is repeated."""
-    flip: bool = False
-    """Exchange left and right in half of the pictures."""
+    """Cut out a random part: least and greatest fraction of the area (default: 0.35 1 above 64 pixels)."""
+    shift: int | None = None
+    """Move by up to so many pixels; the border is repeated (default: 1 for every 28, up to 64 pixels)."""
+    flip: bool | None = None
+    """Exchange left and right in half of the pictures (default: above 64 pixels, where signs are rare)."""
     vertical: bool = False
     """Exchange top and bottom in half of the pictures."""
     rotate90: bool = False
@@ -59,10 +62,17 @@ class Augment:
         if not 0 < low <= high <= 1:
             raise UsageError(f"crop_scale is two fractions of the area, rising, not {self.crop_scale}.")
         for name, most in (("jitter", 1), ("erase", 1), ("mixup", 2), ("cutmix", 2), ("shift", 1000)):
-            if not 0 <= getattr(self, name) <= most:
+            if not 0 <= (getattr(self, name) or 0) <= most:
                 raise UsageError(f"{name} is 0 to {most}, not {getattr(self, name)}.")
         if self.policy not in ("none", *POLICIES):
             raise UsageError(f"policy is one of none, {', '.join(POLICIES)}, not {self.policy!r}.")
+
+    def suited(self, size: Size) -> "Augment":
+        """Return the settings with what is None chosen: shifts for a tiny canvas, else crops and flips."""
+        small = max(size) <= 64
+        shift = (max(1, max(size) // 28) if small else 0) if self.shift is None else self.shift
+        crop = (0.35, 1.0) if self.crop_scale is None and not small and not shift else self.crop_scale
+        return replace(self, shift=shift, crop_scale=crop, flip=not small if self.flip is None else self.flip)
 
     # ---------------------------------------------------------------- each picture by itself
 
@@ -143,13 +153,14 @@ class Augment:
         """Shift, flip and turn ``h w c`` pictures on their way into one ``b c h w`` array."""
         height, width = size
         pixels = np.empty((len(cut), cut[0].shape[2], height, width), np.uint8)
-        down, across = np.floor(shifts * (2 * self.shift + 1)).astype(int).T - self.shift
+        shift = self.shift or 0
+        down, across = np.floor(shifts * (2 * shift + 1)).astype(int).T - shift
         rows = np.clip(np.arange(height) + down[:, None], 0, height - 1)
         columns = np.clip(np.arange(width) + across[:, None], 0, width - 1)
         halves = (turns < 0.5).tolist()
         quarters = np.floor(turns[:, 2] * 4).astype(int).tolist()
         for number, picture in enumerate(cut):
-            view = picture[rows[number]][:, columns[number]] if self.shift else picture
+            view = picture[rows[number]][:, columns[number]] if shift else picture
             if self.flip and halves[number][0]:
                 view = view[:, ::-1]
             if self.vertical and halves[number][1]:
@@ -223,7 +234,7 @@ def _beta(alpha: float, seed: int, epoch: int, number: int) -> float:
 
 
 PRESETS = {
-    "none": Augment(),
+    "none": Augment(shift=0, flip=False),
     "light": Augment(crop_scale=(0.5, 1.0), flip=True),
     "medium": Augment(crop_scale=(0.25, 1.0), flip=True, policy="trivial", erase=0.1),
     "strong": Augment(

@@ -88,9 +88,12 @@ def page(title: str, head: Html, sections: Sequence[Section], foot: Html) -> str
     return f"<!doctype html>\n{document}\n"
 
 
-def facts(values: Mapping[str, Content]) -> Html:
+def facts(values: Mapping[str, str]) -> Html:
     """Return names with their values, as many beside each other as there is room for."""
-    pairs = (element("div", element("dt", name), element("dd", value)) for name, value in values.items())
+    pairs = (
+        element("div", element("dt", name), element("dd", value, title=value))
+        for name, value in values.items()
+    )
     return element("dl", *pairs, class_="facts")
 
 
@@ -140,7 +143,13 @@ def gallery(pictures: Sequence[Shown], *, side: int = THUMBNAIL, wide: bool = Fa
             words.append(element("span", each.remark))
         caption = element("figcaption", *words) if words else None
         figures.append(
-            element("figure", embed(each.picture, alt, side=side), caption, class_=each.tone or None)
+            element(
+                "figure",
+                embed(each.picture, alt, side=side),
+                caption,
+                class_=each.tone or None,
+                title=alt or None,
+            )
         )
     return element("div", *figures, class_="gallery wider" if wide else "gallery")
 

@@ -99,8 +99,9 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Html:
         element("text", "true class", transform=sideways, text_anchor="middle", class_="title"),
     )
     moved = element("g", cells, transform=f"translate({left:.1f} 0)")
-    tone = "chart matrix large" if count > 12 else "chart matrix"
-    return svg(left + extent + 2, extent + foot + 8, alt, moved, *names, *titles, tone=tone)
+    width = left + extent + 2
+    tone = "chart matrix large" if width > 460 else "chart matrix"
+    return svg(width, extent + foot + 8, alt, moved, *names, *titles, tone=tone)
 
 
 def reliability_plot(bins: Sequence[Bin], error: float) -> Html:
@@ -165,8 +166,9 @@ def padded(values: Sequence[float], *, title: str = "", margin: float = 0.0, **l
 
 
 def cut(name: str, most: int) -> str:
-    """Return a name of at most ``most`` letters."""
-    return name if len(name) <= most else name[: most - 1] + "…"
+    """Return a name of at most ``most`` letters: its beginning and its end, which often tells it apart."""
+    end = (most - 1) // 2
+    return name if len(name) <= most else f"{name[: most - 1 - end]}…{name[-end:]}"
 
 
 def _cells(counts: np.ndarray, shares: np.ndarray, classes: Sequence[str], side: float) -> Html:

@@ -85,17 +85,16 @@ class Linear(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class LinearConfig:
-    """Dense layers on the picture's summary.
-
-    hidden: the widths of layers before the last, each followed by a GELU; none for the usual linear head.
-    dropout: the chance that a feature is dropped in training, before each layer.
-    smoothing: the share of each target that goes to all classes alike.
-    """
+    """Dense layers on the picture's summary."""
 
     name: Literal["linear"] = "linear"
+    """The head."""
     hidden: tuple[int, ...] = ()
+    """Widths of layers before the last, each followed by a GELU (default: none, the usual linear head)."""
     dropout: float = 0.0
+    """The chance that a feature is dropped in training, before each layer."""
     smoothing: float = 0.0
+    """The share of each target that goes to all classes alike."""
 
     def __post_init__(self) -> None:
         for name in ("dropout", "smoothing"):

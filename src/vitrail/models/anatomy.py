@@ -12,7 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from vitrail.models.vision import Vision
 from vitrail.values import Batch, Features, Size
 
-
 Seen = dict[nn.Module, tuple[Any, int]]  # the last output of each module that was called, and its arithmetic
 
 

@@ -23,6 +23,10 @@ class Vision(nn.Module):
         super().__init__()
         self.backbone, self.head = backbone, head
 
+    def calibrate(self, temperature: float) -> None:
+        """Let the head's answers be probabilities at this temperature."""
+        self.head.temperature = temperature
+
     def features(self, batch: Batch, levels: bool = True) -> Features:
         """Return what the backbone sees; without ``levels`` it saves itself what only they cost."""
         features: Features = self.backbone(batch.pixels["image"], batch.valid, levels)

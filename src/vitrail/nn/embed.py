@@ -3,8 +3,6 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitrail.errors import UsageError
-
 
 class PatchEmbed(nn.Conv2d):
     """One linear map of each patch by itself (Dosovitskiy et al. 2020, "An image is worth 16x16 words")."""
@@ -18,35 +16,32 @@ class PatchEmbed(nn.Conv2d):
 
 
 class ConvStem(nn.Module):
-    """Overlapping 3x3 convolutions, each of which halves the grid, instead of one cut into patches.
+    """Overlapping 3x3 convolutions instead of a cut into patches: one that looks, then each halves the grid.
 
     Neighbouring patches share their border pixels, which makes a small Transformer learn faster and care less
     about the optimizer (Xiao et al. 2021, "Early convolutions help Transformers see better"). The channels
     double up to ``width``; what of ``patch`` is not a power of two, the last projection does.
-    Raises UsageError when the patch is odd, for nothing can be halved then.
     """
 
     def __init__(self, channels: int, width: int, patch: int) -> None:
         halvings = (patch & -patch).bit_length() - 1
-        if not halvings:
-            raise UsageError(f"a convolutional stem needs an even patch, not {patch}: take {patch + 1}.")
         layers: list[nn.Module] = []
-        for step in reversed(range(halvings)):
-            hidden = max(width >> step, 1)
+        for step in range(halvings + 1):
+            hidden = max(width >> (halvings - step), 1)
             layers += [
-                nn.Conv2d(channels, hidden, kernel_size=3, stride=2, padding=1, bias=False),
+                nn.Conv2d(channels, hidden, kernel_size=3, stride=2 if step else 1, padding=1, bias=False),
                 nn.BatchNorm2d(hidden),
                 nn.GELU(),
             ]
             channels = hidden
         rest = patch >> halvings
         super().__init__()
-        self.halve = nn.Sequential(*layers)
+        self.look = nn.Sequential(*layers)
         self.project = nn.Conv2d(channels, width, kernel_size=rest, stride=rest)
 
     def forward(self, pixels: Float[Tensor, "b c H W"]) -> Float[Tensor, "b d h w"]:
         """Return one token a patch."""
-        grid: Tensor = self.project(self.halve(pixels))
+        grid: Tensor = self.project(self.look(pixels))
         return grid
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,6 @@ from vitrail.data.preprocess import Preprocess
 from vitrail.models.vision import Vision
 from vitrail.run.engine import Engine
 from vitrail.run.progress import Progress, Silent, follow
-from vitrail.values import Answer
 
 
 @dataclass(kw_only=True)
@@ -21,7 +21,7 @@ class Answers:
     """The answers to the pictures of a loader that could be read, in order; ``seconds`` is the time taken."""
 
     keys: list[str] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[Any] = field(default_factory=list)
     targets: np.ndarray | None = None
     seconds: float = 0.0
 

@@ -50,7 +50,7 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
 
 def load(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """Return the newest good checkpoint in ``folder`` (None when there is none) and a warning a bad one."""
-    warnings = []
+    warnings: list[str] = []
     for note in _newest_first(folder):
         try:
             return _read(note), warnings
@@ -85,12 +85,11 @@ def _read(note_path: Path) -> Checkpoint:
     weights = note_path.with_suffix(".safetensors")
     try:
         note = json.loads(note_path.read_bytes())
-        sound = zlib.crc32(note["state"].encode()) == note["check"] and _digest(weights) == note["sha256"]
-    except (ValueError, KeyError, TypeError, AttributeError, OSError):
-        sound = False
-    if not sound:
-        raise VitrailError(f"{weights}: this checkpoint is damaged; the one before it is used.")
-    return Checkpoint(tensors=load_tensors(weights), state=json.loads(note["state"]))
+        if zlib.crc32(note["state"].encode()) != note["check"] or _digest(weights) != note["sha256"]:
+            raise ValueError("checksums differ")
+        return Checkpoint(tensors=load_tensors(weights), state=json.loads(note["state"]))
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise VitrailError(f"{weights}: this checkpoint is damaged; the one before it is used.") from error
 
 
 def _newest_first(folder: Path) -> list[Path]:

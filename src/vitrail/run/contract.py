@@ -9,7 +9,6 @@ import msgspec
 import torch
 
 from vitrail import __version__
-from vitrail.contracts import Task
 from vitrail.data.preprocess import Preprocess
 from vitrail.errors import VitrailError
 from vitrail.models.vision import Vision
@@ -17,6 +16,7 @@ from vitrail.run.checkpoint import load_tensors, save_tensors
 from vitrail.run.experiment import Experiment, build_model
 from vitrail.run.files import read_json, write_json
 from vitrail.run.recipe import Recipe, from_dict
+from vitrail.tasks import Task
 
 FILE, WEIGHTS, FORMAT = "vitrail.json", "model.safetensors", 1
 
@@ -40,7 +40,7 @@ class Contract:
         """Build the network, its answers calibrated, without its weights."""
         recipe = replace(self.recipe, model=self.recipe.model.untrained())
         model = build_model(recipe, self.preprocess, self.classes)
-        model.head.temperature = self.temperature
+        model.calibrate(self.temperature)
         return model
 
 

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.errors import UsageError
+from vitrail.run.content import Cost
 from vitrail.run.files import first_free
 from vitrail.run.folder import Run
 from vitrail.run.launch import train
-from vitrail.run.progress import Progress, Silent
 from vitrail.run.overview import OverviewRow, write_overview
+from vitrail.run.progress import Progress, Silent
+from vitrail.values import Estimate
 
 MODELS: dict[str, dict[str, Any]] = {
     "vit": {"model": "vit-pico2", "epochs": 30},
-    "cnn": {"model": "resnet10t", "epochs": 8},
+    "cnn": {"model": "test_resnet", "epochs": 20, "image_size": 32},
 }
 """A small Transformer and a small convolutional network, each with its family's own recipe."""
 
@@ -50,8 +52,21 @@ def demonstrate(out: str | Path | None = None, *, seed: int = 0, progress: Progr
         for name, chosen in MODELS.items()
     }
     demo = Demo(folder=folder, runs=runs, seconds=time.monotonic() - started)
+    first = next(iter(runs.values())).path
     write_overview(
-        demo.page, "1,797 handwritten digits, two models", [_row(folder, run) for run in runs.values()]
+        demo.page,
+        [_row(folder, run) for run in runs.values()],
+        title="Two models on handwritten digits",
+        data="1,797 handwritten digits of 8 × 8 pixels, from scikit-learn",
+        drawn="360 pictures",
+        notes=[
+            "One seed each: a difference within the intervals is none. A model's name leads to its report."
+        ],
+        following={
+            "Train on your own pictures": "vitrail train YOUR-FOLDER --model vit-s16 --out run",
+            "Measure again": f"vitrail evaluate {first}",
+            "See what a model is made of": f"vitrail show {first}",
+        },
     )
     return demo
 
@@ -60,8 +75,11 @@ def _row(folder: Path, run: Run) -> OverviewRow:
     result = run.result
     return OverviewRow(
         name=result["model"],
-        link=os.path.relpath(run.report, folder),
-        metrics=result["test"]["metrics"],
-        parameters=result["parameters"],
-        seconds=result["train_seconds"],
+        report=os.path.relpath(run.report, folder),
+        metrics={name: Estimate(**value) for name, value in result["test"]["metrics"].items()},
+        cost=Cost(
+            parameters=result["parameters"],
+            train_seconds=result["train_seconds"],
+            answer_rate=result["answer_rate"],
+        ),
     )

@@ -32,11 +32,11 @@ class Engine:
         targets = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.targets.items()}
         return replace(batch, pixels=pixels, targets=targets)
 
-    def place(self, model: nn.Module) -> nn.Module:
+    def place(self, model: nn.Module) -> None:
         """Move a model to the device, in the memory format that pays there."""
+        model.to(self.device)
         if self.channels_last:
-            return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-        return model.to(self.device)
+            model.to(memory_format=torch.channels_last)
 
     @contextlib.contextmanager
     def precision(self) -> Iterator[None]:

@@ -99,7 +99,9 @@ def _choose(
     """Return the name and the samples of the part to measure, its classes in the model's order."""
     options = replace(recipe.data, offline=recipe.data.offline or offline)
     if where is None:
-        splits = complete(open_data(recipe.where, options), seed=recipe.seed)
+        splits = complete(
+            open_data(recipe.where, options), seed=recipe.seed, allow_shared_groups=recipe.data.shared_groups
+        )
         if splits.fingerprint != contract.fingerprint:
             progress.say(
                 f"warning: {recipe.where} has changed since the run was trained; its parts may differ."
@@ -124,7 +126,7 @@ def write_predictions(path: Path, parts: Mapping[str, Answers], classes: Sequenc
             assert isinstance(answer, Label)
             columns["key"].append(key)
             columns["split"].append(split)
-            columns["label"].append([classes[i] for i in np.flatnonzero(target > 0.5)])
+            columns["label"].append([classes[i] for i in np.flatnonzero(target > 0.5).tolist()])
             columns["answer"].append(list(answer.chosen))
             scores.append(answer.scores)
     table = np.stack(scores).astype(np.float32)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vitrail.contracts import Samples, Task
+from vitrail.contracts import Samples
 from vitrail.data.augment import Augment
 from vitrail.data.cache import PixelCache
 from vitrail.data.loader import Loader
@@ -21,6 +21,7 @@ from vitrail.models.vision import Vision
 from vitrail.run.engine import choose_environment
 from vitrail.run.optim import Order
 from vitrail.run.recipe import DataConfig, Recipe
+from vitrail.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ def make_loader(
     augment: Augment | None = None,
     cache: PixelCache | None = None,
 ) -> Loader:
-    """Return a loader with as many threads as the recipe's data part asks for; with ``augment`` it shuffles."""
+    """Return a loader with the threads that the recipe's data part asks for; with ``augment`` it shuffles."""
     workers = data.workers if data.workers is not None else min(8, os.cpu_count() or 1)
     return Loader(
         samples,
@@ -104,7 +105,9 @@ def make_loader(
 def prepare(recipe: Recipe, *, offline: bool = False) -> Experiment:
     """Read the data and resolve what the recipe leaves open; the result's recipe leaves nothing open."""
     options = replace(recipe.data, offline=recipe.data.offline or offline)
-    splits = complete(open_data(recipe.where, options), seed=recipe.seed)
+    splits = complete(
+        open_data(recipe.where, options), seed=recipe.seed, allow_shared_groups=recipe.data.shared_groups
+    )
     look = probe(splits.train)
     if look is None:
         raise VitrailError(
@@ -122,6 +125,7 @@ def prepare(recipe: Recipe, *, offline: bool = False) -> Experiment:
         train=train,
         epochs=recipe.epochs if recipe.epochs is not None else _epochs(count),
         image_size=preprocess.size,
+        augment=recipe.augment.suited(preprocess.size),
         data=replace(
             recipe.data,
             channels=preprocess.channels,
@@ -165,20 +169,24 @@ def _preprocess(recipe: Recipe, look: Probe) -> tuple[Preprocess, list[str]]:
 
 
 def _batch(count: int) -> int:
-    """Choose a batch that makes enough steps an epoch: 16 for a hundred pictures, 256 for many."""
-    return next(size for size in (256, 128, 64, 32, 16) if count >= 40 * size or size == 16)
+    """Choose a batch that makes enough steps an epoch: 16 for a hundred pictures, 256 for very many."""
+    enough = {256: 200_000, 128: 100_000, 64: 2_000, 32: 500}
+    return next((size for size, pictures in enough.items() if count >= pictures), 16)
 
 
 def _epochs(count: int) -> int:
     """Choose how often all pictures are seen: often when they are few, 10 to 200 times."""
-    return int(min(200, max(10, 300_000 / max(count, 1))))
+    return int(min(200, max(10, 100_000 / max(count, 1))))
 
 
 def _learning_rate(recipe: Recipe, batch: int) -> float:
-    """Scale the family's rate with the batch: linearly for SGD, by the square root for AdamW.
+    """Scale the optimizer's rate with the batch: linearly for SGD, by the square root for the others.
 
-    Goyal et al., 2017; Malladi et al., "On the SDEs and scaling rules for adaptive gradient algorithms", 2022.
+    A tenth of it when trained weights are only tuned. Goyal et al., 2017; Malladi et al., "On the SDEs and
+    scaling rules for adaptive gradient algorithms", 2022.
     """
+    tuned = 0.1 if recipe.model.preprocessing() else 1.0
     if recipe.train.optimizer == "sgd":
-        return 0.1 * batch / 256
-    return float(1e-3 * (batch / 256) ** 0.5)
+        return tuned * 0.1 * batch / 128
+    peak = {"muon": 2e-3, "adamw": 1e-3}[recipe.train.optimizer]
+    return float(tuned * peak * (batch / 64) ** 0.5)

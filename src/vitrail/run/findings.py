@@ -21,7 +21,7 @@ from vitrail.draw.page import (
     range_bar,
     table,
 )
-from vitrail.draw.plots import NUMBERED, Bin, confusion_matrix, reliability_plot
+from vitrail.draw.plots import Bin, confusion_matrix, reliability_plot
 from vitrail.draw.sheet import resize
 from vitrail.measure.classify import Quality
 from vitrail.run.content import WORDS, ReportContent, digits_of, interval, percent, title_of, written
@@ -29,6 +29,8 @@ from vitrail.values import Estimate
 
 PAIRS = 10
 """How many of the most frequent confusions are listed."""
+NARROW = 12
+"""So few classes, with names so short, leave room for a table beside their confusion matrix."""
 COLUMNS = {"f1": "F1", "auroc": "AUROC", "average_precision": "Average precision"}
 """How the numbers of a class are called where their name, capitalised, would not do."""
 
@@ -80,7 +82,7 @@ def confusions(content: ReportContent) -> Section | None:
     if rows:
         header = ["True class", "Answer", "Pictures", "Share"]
         parts.append(table("The most frequent confusions", header, rows))
-    if len(classes) <= NUMBERED:
+    if len(classes) <= NARROW and max(map(len, classes)) <= NARROW:
         parts = [beside(*parts)]
     lead = "Rows are true classes, columns answers; the share is of the true class's pictures."
     return Section(title="What is taken for what", lead=lead, content=parts)
@@ -163,7 +165,7 @@ def attention(content: ReportContent) -> Section | None:
         both.paste(picture, (0, 0))
         both.paste(overlay(picture, look.heat), (picture.width, 0))
         shown.append(Shown(picture=both, caption=look.caption, remark=look.remark))
-    lead = "The attention of the class token in the last block: the lighter, the more of it."
+    lead = "The attention of the class token in the last block: from dark, none, to light, the most."
     parts = [gallery(shown, side=448, wide=True)]
     return Section(title="Where it looked", lead=lead, content=parts) if shown else None
 

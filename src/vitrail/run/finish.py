@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-
 from vitrail.errors import VitrailError
 from vitrail.run.answer import answer_all
 from vitrail.run.contract import WEIGHTS, contract_of, load_model, write_contract
@@ -24,13 +23,15 @@ def finish(job: Job, progress: Progress) -> Run:
     folder, experiment, engine = job.folder, job.experiment, job.engine
     if not (folder / WEIGHTS).exists():
         raise VitrailError(f"{folder}: no epoch had a finite {experiment.chooses[0]}; nothing was kept.")
-    model = engine.place(load_model(folder, contract_of(experiment)))
+    model = load_model(folder, contract_of(experiment))
+    engine.place(model)
     task = experiment.task
     found = answer_all(model, job.validation, engine, experiment.preprocess)
+    assert found.targets is not None, "the validation part has labels"
     temperature = task.calibrate(found.answers, found.targets)
     contract = contract_of(experiment, temperature)
     write_contract(folder, contract)
-    model.head.temperature = temperature
+    model.calibrate(temperature)
     held = {split: _measure(job, model, split, progress) for split in ("val", "test")}
     write_predictions(
         folder / PREDICTIONS, {split: part.answers for split, part in held.items()}, contract.classes

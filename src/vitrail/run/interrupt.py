@@ -29,7 +29,7 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self.requested:
             # No clean-up on purpose: every file is written atomically, and a second signal means "now".
             os.write(sys.stderr.fileno(), b"stopped at once; go on with --resume\n")

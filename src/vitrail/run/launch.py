@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from vitrail.errors import UsageError, VitrailError
+from vitrail.data.augment import PRESETS
+from vitrail.errors import UsageError, VitrailError, nearest
 from vitrail.run.engine import start_engine
 from vitrail.run.experiment import Experiment, prepare
 from vitrail.run.files import first_free, write_json
@@ -81,9 +82,18 @@ def compose(
     if not plain.get("where"):
         raise UsageError("which data? Name a folder, a table, `digits`, or hf://owner/name.")
     for name, value in options.items():
-        if value is not None:
+        if name == "augment":
+            plain["augment"] = preset(value)
+        elif value is not None:
             _set(plain, name, [value] if name == "image_size" and isinstance(value, int) else value)
     return from_dict(plain, "recipe" if isinstance(recipe, Recipe | None) else str(recipe))
+
+
+def preset(word: str) -> dict[str, Any]:
+    """Return the augmentation that one word means."""
+    if word not in PRESETS:
+        raise UsageError(f"--augment {word}: not one of {', '.join(PRESETS)}.{nearest(word, PRESETS)}")
+    return asdict(PRESETS[word])
 
 
 DEFAULT_MODEL = "vit-ti"
@@ -109,7 +119,7 @@ def run_recipe(
 
 
 def resume_run(folder: Path, *, epochs: int | None = None, progress: Progress | None = None) -> Run:
-    """Go on with a run that was cut off at whatever moment; the result has the same bits as if it had not been.
+    """Go on with a run that was cut off at whatever moment, to the same bits as if it had not been.
 
     More ``epochs`` than the run had train exactly the rest. Any other change is refused.
     """
@@ -152,8 +162,8 @@ def _same_data(folder: Path, experiment: Experiment) -> None:
     file = folder / CHECKPOINTS / "data.json"
     if file.exists() and experiment.splits.fingerprint not in file.read_text(encoding="utf-8"):
         raise VitrailError(
-            f"{experiment.recipe.where} has changed since {folder} was started, so it cannot be resumed to the same "
-            "result. Put the pictures back, or start anew with another --out."
+            f"{experiment.recipe.where} has changed since {folder} was started, so it cannot be resumed to "
+            "the same result. Put the pictures back, or start anew with another --out."
         )
 
 
@@ -174,7 +184,8 @@ def _next_folder(recipe: Recipe) -> Path:
 
 def _introduction(experiment: Experiment, folder: Path) -> str:
     recipe, splits = experiment.recipe, experiment.splits
-    counts = f"{len(splits.train):,} pictures to train, {len(splits.val):,} to choose, {len(splits.test):,} to test"
+    parts = {"to train": splits.train, "to choose": splits.val, "to test": splits.test}
+    counts = ", ".join(f"{len(samples):,} {purpose}" for purpose, samples in parts.items()) + " (pictures)"
     height, width = experiment.preprocess.size
     environment = recipe.environment
     device = f"{environment.device} {environment.precision}" if environment else ""

@@ -34,7 +34,7 @@ def build_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.
         first = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)
     else:
         first = torch.optim.AdamW(groups, lr=lr, betas=config.betas, fused=True)
-    optimizers = [first]
+    optimizers: list[torch.optim.Optimizer] = [first]
     if hidden:
         optimizers.append(torch.optim.Muon(hidden, lr=lr * config.muon_lr, weight_decay=decay, momentum=0.95))
     for optimizer in optimizers:
@@ -49,10 +49,11 @@ def _weights(model: nn.Module) -> set[int]:
     return {id(module.weight) for module in model.modules() if isinstance(module, kinds)}
 
 
-def _hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+def _hidden_matrices(model: nn.Module) -> list[Tensor]:
     """Return the matrices between a backbone's first and last layer."""
     backbone = getattr(model, "backbone", model)
-    return [module.weight for module in backbone.modules() if isinstance(module, nn.Linear)]
+    linear = (module for module in backbone.modules() if isinstance(module, nn.Linear))
+    return [module.weight for module in linear if module.weight.requires_grad]
 
 
 def rate(config: TrainConfig, step: int, steps: int) -> float:

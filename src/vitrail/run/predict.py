@@ -36,7 +36,7 @@ SUFFIXES = {
 class Predictor:
     """A trained model that answers pictures exactly as it was measured.
 
-    Called with one picture or many: paths, encoded bytes, arrays ``h w [c]``, or Pillow pictures. Many pictures
+    Called with one picture or many: paths, encoded bytes, arrays ``h w [c]``, or Pillow pictures. Many
     are answered in batches of ``batch``.
     """
 
@@ -68,7 +68,7 @@ class Predictor:
         return answers
 
     def stream(self, pictures: Iterable[Source]) -> Iterator[tuple[Source, Answer | Unreadable]]:
-        """Answer pictures one batch at a time; in place of an answer, one that cannot be read has its error."""
+        """Answer pictures batch by batch; one that cannot be read has its error in place of an answer."""
         waiting: list[tuple[Source, np.ndarray | Unreadable, Frame | None]] = []
         for source in pictures:
             try:
@@ -111,10 +111,10 @@ def find_pictures(words: Sequence[str]) -> list[str]:
         elif path.exists() or path.is_symlink():
             found[word] = None
         else:
-            matches = sorted(glob.glob(word, recursive=True))
+            matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207, Path.glob takes no absolute pattern
             if not matches:
                 raise UsageError(f"{word}: no such file, folder or pattern.")
-            found |= {match: None for match in matches}
+            found |= dict.fromkeys(matches)
     return list(found)
 
 

@@ -68,7 +68,7 @@ class Lines:
 
     def say(self, line: str) -> None:
         """Print one line."""
-        print(line, file=self._stream, flush=True)  # noqa: T201
+        print(line, file=self._stream, flush=True)
 
 
 class Bar:

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import msgspec
 
@@ -104,7 +104,7 @@ class Recipe:
     """How it is answered."""
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
-    augment: Augment = Augment()
+    augment: Augment = field(default_factory=Augment)
     epochs: int | None = None
     """Rounds over the training pictures (default: by their number)."""
     image_size: tuple[int, ...] | None = None
@@ -122,20 +122,37 @@ class Recipe:
         return plain
 
 
-def start_recipe(model: str, where: str, *, offline: bool = False, **changes: Any) -> Recipe:
-    """Return the recipe that a model's family starts from: the published one for its kind.
+def start_recipe(model: str, where: str, *, offline: bool = False) -> Recipe:
+    """Return the recipe that a model starts from: its family's own, for training from scratch.
 
-    Transformers take AdamW; convolutional networks SGD with momentum, as the papers that introduced them do.
+    Our Transformers take Muon (see `benchmarks/results` for what each part of their recipe is worth); the
+    convolutional networks of timm that were introduced with SGD and momentum take that; the rest AdamW.
     """
     config = configure(model, offline=offline)
-    return replace(Recipe(where=where, model=config, **STARTS[type(config).family]), **changes)
+    if config.family == "vit":
+        train = TrainConfig(optimizer="muon", betas=(0.9, 0.99), weight_decay=0.1, ema=0.998)
+    elif config.name.removeprefix("test_").startswith(TRAINED_BY_SGD):
+        train = TrainConfig(optimizer="sgd", weight_decay=5e-4, warmup=0.15, clip=5.0)
+    else:
+        train = TrainConfig()
+    return Recipe(where=where, model=config, train=train)
 
 
-# What each family starts from; benchmarks/results/ holds the measurements behind the numbers.
-STARTS: dict[str, dict[str, Any]] = {
-    "vit": {"train": TrainConfig(), "augment": Augment()},
-    "timm": {"train": TrainConfig(optimizer="sgd", weight_decay=5e-4, clip=5.0), "augment": Augment()},
-}
+TRAINED_BY_SGD = (
+    "resnet",
+    "resnext",
+    "wide_resnet",
+    "seresnet",
+    "res2net",
+    "regnet",
+    "densenet",
+    "vgg",
+    "inception",
+    "xception",
+    "dpn",
+    "dla",
+)
+"""How the names of the networks begin whose papers trained them by SGD with momentum."""
 
 
 def from_dict(plain: Mapping[str, Any], name: str) -> Recipe:
@@ -149,14 +166,13 @@ def from_dict(plain: Mapping[str, Any], name: str) -> Recipe:
             continue
         kind = value.get("family" if part == "model" else "name")
         if kind not in registry:
-            raise VitrailError(
+            raise UsageError(
                 f"{name}: {part} is {kind!r}, not one of {', '.join(registry)}.{nearest(str(kind), registry)}"
             )
         chosen[part] = _convert(value, registry[kind], f"{name}: {part}")
     _no_unknown(given, Recipe, name)
-    for part in fields(Recipe):
-        if part.name in given:
-            chosen[part.name] = _convert(given[part.name], part.type, f"{name}: {part.name}")
+    for key, value in given.items():
+        chosen[key] = _convert(value, _TYPES[key], f"{name}: {key}")
     try:
         return Recipe(**chosen)
     except TypeError as error:
@@ -186,6 +202,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         elif json.dumps(before) != json.dumps(after):
             lines.append(f"{prefix}{key}: {json.dumps(before)} -> {json.dumps(after)}")
     return lines
+
+
+_TYPES = get_type_hints(Recipe)
 
 
 def _convert(value: Any, kind: Any, name: str) -> Any:

@@ -59,7 +59,7 @@ def foot(made: str) -> Html:
 def _head(content: ReportContent) -> Html:
     """Return the verdict and what it is about."""
     known = costs(content.cost)
-    told: dict[str, str | None] = {
+    told: dict[str, str] = {
         "Task": content.task + (", several labels a picture" if content.multi else ""),
         "Data": content.data,
         "Model": content.model,

@@ -88,6 +88,7 @@ def _uncalibrated(job: Job, test: Evaluation, temperature: float) -> Quality:
     """Return the quality of the test answers as they were before the temperature."""
     metric = job.experiment.task.metric()
     raw = job.experiment.task.cool(test.answers.answers, 1 / temperature)
+    assert test.answers.targets is not None, "the test part has labels"
     metric.update_arrays(raw, test.answers.targets)
     return metric.quality()
 
@@ -109,13 +110,13 @@ def _sheet(job: Job) -> list[Shown]:
         for pixels, target in zip(batch.pixels["image"], batch.targets["label"], strict=True):
             if len(shown) == SHEET:
                 return shown
-            names = [classes[i] for i in np.flatnonzero(target.numpy() > 0.5)]
+            names = [classes[i] for i in np.flatnonzero(target.numpy() > 0.5).tolist()]
             shown.append(Shown(picture=pixels.permute(1, 2, 0).numpy(), caption=", ".join(names)))
     return shown
 
 
 def _gallery(test: Evaluation, samples: Samples, preprocess: Preprocess, kind: str) -> list[Shown]:
-    """Return the test pictures that the model was surest of and right, least right about, or surest and wrong."""
+    """Return the test pictures that it was surest of and right, least right about, or surest of and wrong."""
     found = test.answers
     assert found.targets is not None
     truth = found.targets > 0.5
@@ -142,7 +143,7 @@ def _gallery(test: Evaluation, samples: Samples, preprocess: Preprocess, kind: s
             picture, _ = preprocess.canvas(preprocess.load(samples.source(row_of[key])))
         except Unreadable:  # readable when it was measured, gone since
             continue
-        names = [answer.names[i] for i in np.flatnonzero(truth[index])]
+        names = [answer.names[i] for i in np.flatnonzero(truth[index]).tolist()]
         said = ", ".join(answer.chosen) or "nothing"
         caption = f"{said}, {answer.score:.0%} sure"
         remark = key if right[index] else f"is {', '.join(names) or 'nothing'} · {key}"

@@ -89,7 +89,7 @@ def fit(job: Job, progress: Progress) -> None:
                 if interrupt.requested:
                     progress.end()
                     raise VitrailError(
-                        f"{interrupt.requested}: stopped after step {state.step} of {job.steps}, all is saved. "
+                        f"{interrupt.requested}: stopped after step {state.step} of {job.steps}, saved. "
                         f"Go on with: vitrail train --resume {job.folder}"
                     )
             state.step = first + len(loader)
@@ -119,7 +119,7 @@ def learn(job: Job, batch: Batch) -> dict[str, float]:
         with job.engine.precision():
             losses = model.loss(part, state.step / max(job.steps, 1))
         share = losses.total * (len(part) / len(batch))
-        share.backward()
+        share.backward()  # type: ignore[no-untyped-call]
         loss += share.detach()
     norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.train.clip or math.inf)
     seen = {"loss": float(loss), "norm": float(norm), "lr": lr}
@@ -232,8 +232,8 @@ def _stop_unharmed(job: Job, batch: Batch, steady: list[Tensor], seen: Mapping[s
     write_checkpoint(job)
     files = ", ".join(batch.keys[:8]) + (f" and {len(batch.keys) - 8} more" if len(batch.keys) > 8 else "")
     raise VitrailError(
-        f"step {job.state.step + 1}: loss {seen['loss']:.4g}, gradient norm {seen['norm']:.4g} at learning rate "
-        f"{seen['lr']:.3g}; stopped with the weights of before.\n"
+        f"step {job.state.step + 1}: loss {seen['loss']:.4g}, gradient norm {seen['norm']:.4g} at learning "
+        f"rate {seen['lr']:.3g}; stopped with the weights of before.\n"
         f"Lower --train.lr, or look at the pictures of this batch: {files}"
     )
 

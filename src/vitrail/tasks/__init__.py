@@ -1,7 +1,8 @@
 """What is asked: one file a task."""
 
-from vitrail.tasks.classify import ClassifyConfig
+from vitrail.tasks.classify import Classify, ClassifyConfig
 
+Task = Classify
 TaskConfig = ClassifyConfig
 
 TASKS: dict[str, type[TaskConfig]] = {"classify": ClassifyConfig}

@@ -78,10 +78,10 @@ class Classify:
         return probabilities(self._logits(answers), multi=self.multi, temperature=temperature)
 
     def _logits(self, answers: Sequence[Label]) -> np.ndarray:
-        """Return logits ``n c`` that lead to the answers' probabilities: up to a constant a row, with one label."""
+        """Return logits ``n c`` behind the answers' probabilities: with one label up to a constant a row."""
         scores = np.stack([answer.scores for answer in answers]).astype(np.float64)
         small = float(np.finfo(np.float32).tiny)
-        logits = np.log(scores.clip(small))
+        logits: np.ndarray = np.log(scores.clip(small))
         if self.multi:
             logits -= np.log((1 - scores).clip(np.finfo(np.float32).eps / 2))
         return logits
@@ -103,10 +103,12 @@ class Classify:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyConfig:
-    """The question of classes. ``multi``: any number of labels a picture (None: as the data has it)."""
+    """The question which class, or which classes."""
 
     name: Literal["classify"] = "classify"
+    """The task."""
     multi: bool | None = None
+    """Any number of labels a picture (default: as the data has it)."""
 
     def build(self, classes: Sequence[str]) -> Classify:
         """Return the task for these classes."""

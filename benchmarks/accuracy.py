@@ -1,7 +1,7 @@
 """The queue of long measurements: every recipe, several seeds, resumable. `make bench`.
 
-Each finished run becomes a line of `results/accuracy.jsonl`; the table `results/accuracy.md` is made anew from
-all lines. A run that was cut off goes on where it was. `--minutes` limits the time; what is left is listed.
+Each finished run becomes a line of `results/accuracy.jsonl`; the table `results/accuracy.md` is made anew
+from all lines. A run that was cut off goes on where it was. `--minutes` limits the time.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import record
-
 import vitrail
 from vitrail.run.folder import Run
 from vitrail.run.launch import compose, resume_run, run_recipe
@@ -65,15 +64,19 @@ def measure(path: Path, seed: int, scratch: Path) -> dict:
     }
 
 
+def middle(lines: list[dict], name: str) -> str:
+    return f"{statistics.median(line[name] for line in lines):.0f}"
+
+
 def write_table() -> None:
-    """Make the table anew: a row a recipe, the mean over its seeds, the interval, and how many seeds there are."""
+    """Make the table anew: a row a recipe, the mean over its seeds, its intervals, and how many there are."""
     current = {path.stem: digest(path) for path in (ROOT / "recipes").glob("*.json")}
     lines = [line for line in finished() if current.get(line["recipe"]) == line["digest"]]
     rows = []
     for name in sorted(current):
         mine = [line for line in lines if line["recipe"] == name]
         if not mine:
-            rows.append(f"| {name} | queued | | | 0 of {len(SEEDS)} | |")
+            rows.append(f"| {name} | queued | | | 0 of {len(SEEDS)} | | |")
             continue
         values = [100 * line["test"]["accuracy"]["value"] for line in mine]
         pictures = [
@@ -82,15 +85,17 @@ def write_table() -> None:
         spread = f"{min(values):.2f} to {max(values):.2f}" if len(values) > 1 else "one seed"
         rows.append(
             f"| {name} | {statistics.mean(values):.2f} | ±{statistics.mean(pictures):.2f} | {spread} "
-            f"| {len(mine)} of {len(SEEDS)} | {statistics.median(line['train_seconds'] for line in mine):.0f} |"
+            f"| {len(mine)} of {len(SEEDS)} "
+            f"| {middle(mine, 'train_seconds')} | {middle(mine, 'core_seconds')} |"
         )
     head = (
         "# Accuracy of the committed recipes\n\n"
-        "Test accuracy in per cent; the mean over seeds, the 95 % interval over pictures of one run, the range over\n"
-        "seeds. Made by `make bench`, which goes on where it stopped; each run is a line of `accuracy.jsonl`, with its\n"
-        "date, hardware and versions.\n\n"
-        "| recipe | accuracy | interval over pictures | range over seeds | seeds | training seconds |\n"
-        "| --- | --- | --- | --- | --- | --- |\n"
+        "Test accuracy in per cent: the mean over seeds, the 95 % interval over pictures of one run, the\n"
+        "range over seeds. Made by `make bench`, which goes on where it stopped; each run is a line of\n"
+        "`accuracy.jsonl`, with its date, hardware and versions.\n\n"
+        "| recipe | accuracy | interval over pictures | range over seeds | seeds | training seconds "
+        "| core-seconds in all |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |\n"
     )
     TABLE.write_text(head + "\n".join(rows) + "\n")
 
