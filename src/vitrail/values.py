@@ -145,6 +145,11 @@ class Estimate:
         parts = {"value": self.value, "low": self.low, "high": self.high}
         return {name: float(part) if np.isfinite(part) else None for name, part in parts.items()}
 
+    @classmethod
+    def from_dict(cls, parts: Mapping[str, float | None]) -> Estimate:
+        """Return what `to_dict` wrote down."""
+        return cls(**{name: float("nan") if part is None else part for name, part in parts.items()})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:

@@ -172,7 +172,7 @@ class ViTConfig:
 
     @classmethod
     def named(cls, size: str, patch: int) -> "ViTConfig":
-        """Return what a name stands for: below S with the stem and the pool that such sizes learn fastest with.
+        """Return what a name stands for: below S with the stem and the pool that such networks like best.
 
         See benchmarks/results for what each is worth to them.
         """

@@ -44,7 +44,8 @@ def run(argv: Sequence[str]) -> None:
         )
     tell()
     columns = ("model", "accuracy", "95 % interval", "parameters", "training")
-    show_table("On 360 digits held out", columns, rows, right=(1, 3, 4))
+    pictures = results["vit"]["test"]["pictures"]
+    show_table(f"On {pictures} digits held out", columns, rows, right=(1, 3, 4))
     vit = demo.runs["vit"].path
     tell(f"\nreport   {demo.page}\n\nNext:")
     tell("  vitrail train YOUR-FOLDER --model vit-s16 --out run      a folder with one folder a class")

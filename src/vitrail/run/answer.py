@@ -23,6 +23,7 @@ class Answers:
     keys: list[str] = field(default_factory=list)
     answers: list[Any] = field(default_factory=list)
     targets: np.ndarray | None = None
+    groups: np.ndarray | None = None
     seconds: float = 0.0
 
 
@@ -40,23 +41,24 @@ def answer_all(
     """Answer every picture of ``loader`` and update ``metric``, if any, with the answers."""
     model.eval()
     found, targets = Answers(), []
-    groups = loader.samples.groups
-    group_of = dict(zip(loader.samples.keys, groups, strict=True)) if groups is not None else {}
     started = time.perf_counter()
     for batch in follow(progress or Silent(), title, loader.epoch(0), len(loader)):
         with engine.precision():
-            answers = model.answer(engine.ready(batch, preprocess))
+            found.answers += model.answer(engine.ready(batch, preprocess))
         found.keys += batch.keys
-        found.answers += answers
-        if "label" in batch.targets:
-            wanted = batch.targets["label"].numpy()
-            targets.append(wanted)
-            if metric is not None:
-                metric.update(answers, wanted, _groups(batch.keys, group_of))
+        targets.append(batch.targets["label"].numpy())
     found.seconds = time.perf_counter() - started
-    found.targets = np.concatenate(targets) if targets else None
+    found.targets = np.concatenate(targets)
+    found.groups = _groups(loader, found.keys)
+    if metric is not None:
+        metric.update(found.answers, found.targets, found.groups)
     return found
 
 
-def _groups(keys: Sequence[str], group_of: dict[str, str]) -> list[str] | None:
-    return [str(group_of[key]) for key in keys] if group_of else None
+def _groups(loader: Loader, keys: Sequence[str]) -> np.ndarray | None:
+    """Return the group of each answered picture; some pictures may not have been readable."""
+    groups = loader.samples.groups
+    if groups is None:
+        return None
+    group_of = dict(zip(loader.samples.keys, groups.tolist(), strict=True))
+    return np.array([group_of[key] for key in keys])

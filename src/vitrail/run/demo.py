@@ -58,7 +58,7 @@ def demonstrate(out: str | Path | None = None, *, seed: int = 0, progress: Progr
         [_row(folder, run) for run in runs.values()],
         title="Two models on handwritten digits",
         data="1,797 handwritten digits of 8 × 8 pixels, from scikit-learn",
-        drawn="360 pictures",
+        drawn=f"{runs['vit'].result['test']['pictures']} pictures",
         notes=[
             "One seed each: a difference within the intervals is none. A model's name leads to its report."
         ],
@@ -76,7 +76,7 @@ def _row(folder: Path, run: Run) -> OverviewRow:
     return OverviewRow(
         name=result["model"],
         report=os.path.relpath(run.report, folder),
-        metrics={name: Estimate(**value) for name, value in result["test"]["metrics"].items()},
+        metrics={name: Estimate.from_dict(value) for name, value in result["test"]["metrics"].items()},
         cost=Cost(
             parameters=result["parameters"],
             train_seconds=result["train_seconds"],

@@ -165,7 +165,7 @@ def attention(content: ReportContent) -> Section | None:
         both.paste(picture, (0, 0))
         both.paste(overlay(picture, look.heat), (picture.width, 0))
         shown.append(Shown(picture=both, caption=look.caption, remark=look.remark))
-    lead = "The attention of the class token in the last block: from dark, none, to light, the most."
+    lead = "The attention of the last block, averaged over its heads: from dark, none, to light, the most."
     parts = [gallery(shown, side=448, wide=True)]
     return Section(title="Where it looked", lead=lead, content=parts) if shown else None
 

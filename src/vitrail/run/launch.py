@@ -65,18 +65,21 @@ def compose(
     *,
     offline: bool = False,
 ) -> Recipe:
-    """Return the recipe that words describe: a file's or the model family's, with some keys changed."""
+    """Return the recipe that words describe: a file's or the model family's, with some keys changed.
+
+    In a file ``model`` may be a name alone; the rest is then what its family starts from.
+    """
     if isinstance(recipe, Recipe):
         plain = recipe.to_dict()
     elif recipe is not None:
         plain = read_recipe(Path(recipe))
     else:
         plain = {}
+    named = plain.pop("model") if isinstance(plain.get("model"), str) else None
     if model is not None or "model" not in plain:
-        begun = start_recipe(
-            model or DEFAULT_MODEL, str(where or plain.get("where", "")), offline=offline
-        ).to_dict()
-        plain = begun | {key: value for key, value in plain.items() if key != "model"}
+        plain.pop("model", None)
+        begun = start_recipe(model or named or DEFAULT_MODEL, str(where or ""), offline=offline)
+        plain = _merged(begun.to_dict(), plain)
     if where is not None:
         plain["where"] = str(where)
     if not plain.get("where"):
@@ -165,6 +168,16 @@ def _same_data(folder: Path, experiment: Experiment) -> None:
             f"{experiment.recipe.where} has changed since {folder} was started, so it cannot be resumed to "
             "the same result. Put the pictures back, or start anew with another --out."
         )
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with the keys of ``over``, those of inner objects one by one."""
+    merged = dict(base)
+    for key, value in over.items():
+        inner = merged.get(key)
+        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(inner, value) if both else value  # type: ignore[arg-type]
+    return merged
 
 
 def _set(plain: dict[str, Any], name: str, value: Any) -> None:

@@ -180,7 +180,7 @@ def from_dict(plain: Mapping[str, Any], name: str) -> Recipe:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Read a recipe file as plain values."""
+    """Read a recipe file as plain values; its ``about`` (command, cost, expected score) is for people."""
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -189,6 +189,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise VitrailError(f"{path}: cannot be read as a recipe ({error}).") from None
     if not isinstance(plain, dict):
         raise VitrailError(f"{path}: a recipe is a JSON object.")
+    plain.pop("about", None)
     return plain
 
 

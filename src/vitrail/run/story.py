@@ -1,6 +1,5 @@
 """What a run tells about itself: the content of its report and of its model card."""
 
-from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -9,10 +8,10 @@ import numpy as np
 from vitrail._version import __version__
 from vitrail.contracts import Samples
 from vitrail.data.faults import Unreadable
-from vitrail.data.preprocess import Preprocess
 from vitrail.draw.page import Shown
 from vitrail.explain import EXPLAINERS
 from vitrail.measure.classify import Quality
+from vitrail.measure.examples import choose_examples
 from vitrail.models.anatomy import anatomy
 from vitrail.models.vision import Vision
 from vitrail.run.card import write_card
@@ -42,7 +41,7 @@ def _content(
     assert environment is not None, "a resolved recipe has an environment"
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
     height, width = experiment.preprocess.size
-    folder = job.folder
+    folder, galleries = job.folder, _galleries(job, test)
     return ReportContent(
         title=f"{recipe.model.name} on {recipe.where}",
         model=recipe.model.name,
@@ -60,9 +59,9 @@ def _content(
         best_epoch=job.state.best_epoch,
         temperature=temperature,
         uncalibrated=_uncalibrated(job, test, temperature),
-        best=_gallery(test, splits.test, experiment.preprocess, "best"),
-        worst=_gallery(test, splits.test, experiment.preprocess, "worst"),
-        mistakes=_gallery(test, splits.test, experiment.preprocess, "mistakes"),
+        best=galleries["best"],
+        worst=galleries["worst"],
+        mistakes=galleries["mistakes"],
         attention=_attention(job, model, test),
         cost=Cost(
             parameters=result["parameters"],
@@ -89,7 +88,7 @@ def _uncalibrated(job: Job, test: Evaluation, temperature: float) -> Quality:
     metric = job.experiment.task.metric()
     raw = job.experiment.task.cool(test.answers.answers, 1 / temperature)
     assert test.answers.targets is not None, "the test part has labels"
-    metric.update_arrays(raw, test.answers.targets)
+    metric.update_arrays(raw, test.answers.targets, test.answers.groups)
     return metric.quality()
 
 
@@ -115,46 +114,39 @@ def _sheet(job: Job) -> list[Shown]:
     return shown
 
 
-def _gallery(test: Evaluation, samples: Samples, preprocess: Preprocess, kind: str) -> list[Shown]:
-    """Return the test pictures that it was surest of and right, least right about, or surest of and wrong."""
-    found = test.answers
-    assert found.targets is not None
-    truth = found.targets > 0.5
-    scores = np.stack([answer.scores for answer in found.answers if isinstance(answer, Label)])
-    fit = np.where(truth, scores, 1 - scores).min(1) if _is_multi(found.answers) else (scores * truth).max(1)
-    right = (
-        ((scores >= 0.5) == truth).all(1)
-        if _is_multi(found.answers)
-        else truth[np.arange(len(scores)), scores.argmax(1)]
-    )
-    sure = np.abs(scores - 0.5).max(1) if _is_multi(found.answers) else scores.max(1)
-    ranked = {
-        "best": np.argsort(-np.where(right, fit, -1), kind="stable"),
-        "worst": np.argsort(fit, kind="stable"),
-        "mistakes": np.argsort(-np.where(right, -1, sure), kind="stable"),
-    }[kind]
-    wanted = right if kind == "best" else ~right
+def _galleries(job: Job, test: Evaluation) -> dict[str, list[Shown]]:
+    """Return the test pictures to look at first: the surest, the hardest, the most confident mistakes."""
+    found, samples = test.answers, job.experiment.splits.test
+    assert found.targets is not None, "the test part has labels"
+    scores = np.stack([answer.scores for answer in found.answers])
+    chosen = choose_examples(scores, found.targets, multi=bool(job.experiment.recipe.task.multi), most=SIDE)
+    wanted = {"best": chosen.best, "worst": chosen.worst, "mistakes": chosen.mistakes}
     row_of = {key: row for row, key in enumerate(samples.keys)}
-    shown: list[Shown] = []
-    for index in ranked[wanted[ranked]][:SIDE]:
-        answer, key = found.answers[index], found.keys[index]
-        assert isinstance(answer, Label)
-        try:
-            picture, _ = preprocess.canvas(preprocess.load(samples.source(row_of[key])))
-        except Unreadable:  # readable when it was measured, gone since
-            continue
-        names = [answer.names[i] for i in np.flatnonzero(truth[index]).tolist()]
-        said = ", ".join(answer.chosen) or "nothing"
-        caption = f"{said}, {answer.score:.0%} sure"
-        remark = key if right[index] else f"is {', '.join(names) or 'nothing'} · {key}"
-        shown.append(
-            Shown(picture=picture, caption=caption, remark=remark, tone="good" if right[index] else "bad")
-        )
-    return shown
+    galleries: dict[str, list[Shown]] = {}
+    for kind, indices in wanted.items():
+        shown = (_show(job, test, index, row_of[found.keys[index]]) for index in indices.tolist())
+        galleries[kind] = [each for each in shown if each is not None]
+    return galleries
 
 
-def _is_multi(answers: Sequence[Any]) -> bool:
-    return bool(answers and answers[0].multi)
+def _show(job: Job, test: Evaluation, index: int, row: int) -> Shown | None:
+    """Return one test picture as the model saw it, with answer and truth; None if it is not readable now."""
+    preprocess, found = job.experiment.preprocess, test.answers
+    answer: Label = found.answers[index]
+    assert found.targets is not None, "the test part has labels"
+    try:
+        picture, _ = preprocess.canvas(preprocess.load(job.experiment.splits.test.source(row)))
+    except Unreadable:
+        return None
+    truth = {answer.names[i] for i in np.flatnonzero(found.targets[index] > 0.5).tolist()}
+    right = set(answer.chosen) == truth
+    sure = f"{answer.score:.0%} sure"
+    return Shown(
+        picture=picture,
+        caption=", ".join(answer.chosen) or "nothing",
+        remark=sure if right else f"{sure}, is {', '.join(sorted(truth)) or 'nothing'}",
+        tone="good" if right else "bad",
+    )
 
 
 def _attention(job: Job, model: Vision, test: Evaluation) -> list[Look]:
@@ -171,14 +163,12 @@ def _attention(job: Job, model: Vision, test: Evaluation) -> list[Look]:
         )
         heats = EXPLAINERS["attention"]()(model, job.engine.ready(few, job.experiment.preprocess), None)
         for heat, pixels, key in zip(heats, few.pixels["image"], few.keys, strict=True):
-            answer = test.answers.answers[test.answers.keys.index(key)]
-            assert isinstance(answer, Label)
+            answer: Label = test.answers.answers[test.answers.keys.index(key)]
             looks.append(
                 Look(
                     picture=pixels.permute(1, 2, 0).numpy(),
                     heat=heat.values,
                     caption=", ".join(answer.chosen) or "nothing",
-                    remark=key,
                 )
             )
     return looks

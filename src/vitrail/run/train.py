@@ -96,7 +96,7 @@ def fit(job: Job, progress: Progress) -> None:
             record = validate(job)
             log.write(record)
             log.flush()
-            progress.end(_line(record, epochs))
+            progress.end(_line(record, epochs, job.experiment.chooses[0]))
             write_checkpoint(job)
 
 
@@ -158,6 +158,7 @@ def validate(job: Job) -> dict[str, Any]:
         "lr": lr,
         **numbers,
         "best": state.best_epoch,
+        "seconds": round(state.seconds, 3),
     }
 
 
@@ -247,8 +248,8 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _line(record: Mapping[str, Any], epochs: int) -> str:
-    shown = {name: value for name, value in record.items() if name == "loss" or name.startswith("val_")}
+def _line(record: Mapping[str, Any], epochs: int, chosen: str) -> str:
+    shown = {"loss": record["loss"], chosen: record[f"val_{chosen}"], "log loss": record.get("val_log_loss")}
     numbers = "  ".join(f"{name} {value:.4f}" for name, value in shown.items() if value is not None)
     star = " *" if record["best"] == record["epoch"] else ""
     return f"epoch {record['epoch']}/{epochs}  {numbers}{star}"
