@@ -4,6 +4,10 @@ Each finished run becomes a line of `results/accuracy.jsonl`; the table `results
 from all lines. A run that was cut off goes on where it was. `--minutes` limits the time.
 """
 
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
+
 import argparse
 import datetime
 import hashlib

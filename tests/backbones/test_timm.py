@@ -216,8 +216,10 @@ def test_preprocessing_comes_as_plain_numbers():
     ("name", "pictures", "canvas"),
     [
         ("resnet50", (480, 640), (224, 224)),
-        ("resnet50", (28, 28), (28, 28)),
         ("inception_v3", (480, 640), (299, 299)),
+        ("resnet50", (28, 36), (28, 36)),
+        ("resnet50", (8, 8), (32, 32)),
+        ("resnet50", (8, 12), (32, 48)),
     ],
 )
 def test_a_suitable_canvas(name, pictures, canvas):

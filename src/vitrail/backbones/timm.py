@@ -141,9 +141,16 @@ class TimmConfig:
         return self
 
     def suitable_size(self, pictures: Size) -> Size:
-        """Return a canvas for pictures of about this size: at most what the network was designed for."""
-        design = timm_preprocessing(self.name)["size"]
-        return min(design[0], max(pictures)), min(design[1], max(pictures))
+        """Return a canvas for pictures of about this size: at most what the network was designed for.
+
+        Small pictures keep their shape. Below 24 pixels five halvings leave nothing: such are enlarged to 32.
+        """
+        design: Size = timm_preprocessing(self.name)["size"]
+        if max(pictures) > max(design):
+            return design
+        scale = 1.0 if min(pictures) >= 24 else 32 / min(pictures)
+        height, width = (round(side * scale) for side in pictures)
+        return height, width
 
     def _create(self, channels: int, **arguments: Any) -> Net:
         import timm
