@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+from typing import Any
 
 from vitrail.cli.parse import Common, parse, plain, take
 from vitrail.cli.say import emit, metric_rows, show_table, tell
@@ -59,32 +61,31 @@ def run(argv: Sequence[str]) -> None:
             where = "DATA"
         base = compose(where, names.get("model"), names.get("recipe"), options, offline=offline)
         words = parse(words_of(base), rest, verb="train", about=_about(base), examples=EXAMPLES)
-        changed = {
-            name: value
-            for name, value in plain(words).items()
-            if name in plain(base) and value != plain(base)[name]
-        }
-        recipe = compose(None, None, base, changed)
+        recipe = compose(None, None, base, _changes(base, words))
         result = run_recipe(recipe, out=words.out, offline=offline, progress=reporter())
     _report(result, "--json" in argv)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResumeWords(Common):
-    """The words that go with --resume."""
-
-    epochs: int | None = field(default=None)
-    """Train a finished run on, up to this many epochs."""
-
-
 def _resume(names: dict[str, str], rest: Sequence[str]) -> Run:
-    others = sorted(set(names) - {"resume"})
-    if others:
-        raise UsageError(f"--resume goes on with the recipe of the run; take out --{others[0]}.")
-    from pathlib import Path
+    """Go on with a run; flags may repeat its recipe, and only the epochs may differ from it."""
+    folder = Path(names.pop("resume"))
+    base = Run(folder).recipe()
+    given: dict[str, Any] = {f"{part}.name": name for part, name in names.items() if part in ("task", "head")}
+    others = sorted(set(names) - {"task", "head", "model"})
+    if others or names.get("model", base.model.name) != base.model.name:
+        raise UsageError(
+            f"--resume goes on with the run's own recipe; take out --{(others or ['model'])[0]}."
+        )
+    words = parse(words_of(base), rest, verb="train --resume RUN", about=ABOUT, examples=EXAMPLES)
+    given |= _changes(base, words)
+    epochs = given.pop("epochs", None)
+    return resume_run(folder, epochs=epochs, wanted=given, progress=reporter())
 
-    words = parse(ResumeWords(), rest, verb="train --resume RUN", about=ABOUT, examples=EXAMPLES)
-    return resume_run(Path(names["resume"]), epochs=words.epochs, progress=reporter())
+
+def _changes(base: Recipe, words: Names) -> dict[str, Any]:
+    """Return the keys of a recipe, by dotted name, that words set to something else."""
+    before = plain(base)
+    return {name: value for name, value in plain(words).items() if name in before and value != before[name]}
 
 
 def _positional(rest: Sequence[str]) -> str | None:

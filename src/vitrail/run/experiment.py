@@ -16,7 +16,7 @@ from vitrail.data.preprocess import Preprocess
 from vitrail.data.probe import Probe, probe
 from vitrail.data.readers import open_data
 from vitrail.data.split import Splits, complete
-from vitrail.errors import VitrailError
+from vitrail.errors import UsageError, VitrailError, nearest
 from vitrail.models.vision import Vision
 from vitrail.run.engine import choose_environment
 from vitrail.run.optim import Order
@@ -41,8 +41,10 @@ class Experiment:
     @property
     def chooses(self) -> tuple[str, Order]:
         """The validation metric that chooses the best epoch, and which way is better."""
-        name = self.recipe.train.metric or self.task.primary
-        return name, self.task.orders[name]
+        name, orders = self.recipe.train.metric or self.task.primary, self.task.orders
+        if name not in orders:
+            raise UsageError(f"--train.metric {name}: not one of {', '.join(orders)}.{nearest(name, orders)}")
+        return name, orders[name]
 
     @cached_property
     def cache(self) -> PixelCache | None:
@@ -134,7 +136,9 @@ def prepare(recipe: Recipe, *, offline: bool = False) -> Experiment:
         ),
     )
     resolved = replace(resolved, environment=recipe.environment or choose_environment(resolved))
-    return Experiment(recipe=resolved, splits=splits, preprocess=preprocess, notes=(*splits.notes, *notes))
+    made = Experiment(recipe=resolved, splits=splits, preprocess=preprocess, notes=(*splits.notes, *notes))
+    assert made.chooses, "the metric that chooses is known before anything is trained"
+    return made
 
 
 def _preprocess(recipe: Recipe, look: Probe) -> tuple[Preprocess, list[str]]:

@@ -1,18 +1,18 @@
 """`vitrail.train`: from words to a finished run folder, new or resumed."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from vitrail.data.augment import PRESETS
 from vitrail.errors import UsageError, VitrailError, nearest
-from vitrail.run.engine import start_engine
+from vitrail.run.engine import choose_environment, start_engine
 from vitrail.run.experiment import Experiment, prepare
 from vitrail.run.files import first_free, write_json
 from vitrail.run.finish import finish
-from vitrail.run.folder import RECIPE, Run
+from vitrail.run.folder import RECIPE, RESULT, Run
 from vitrail.run.progress import Progress, Silent
 from vitrail.run.recipe import Recipe, differences, from_dict, read_recipe, start_recipe
 from vitrail.run.train import CHECKPOINTS, fit, restore, start_job
@@ -22,7 +22,7 @@ def train(
     where: str | Path | None = None,
     *,
     model: str | None = None,
-    task: str = "classify",
+    task: str | None = None,
     head: str | None = None,
     epochs: int | None = None,
     seed: int | None = None,
@@ -43,17 +43,12 @@ def train(
     Raises `UsageError` when the words are wrong and `VitrailError` when the work fails.
     """
     progress = progress or Silent()
+    words = {"seed": seed, "image_size": image_size, "task.name": task, "head.name": head, **(options or {})}
     if resume is not None:
-        return resume_run(Path(resume), epochs=epochs, progress=progress)
-    words = {
-        "epochs": epochs,
-        "seed": seed,
-        "image_size": image_size,
-        "task.name": None if task == "classify" else task,
-    }
-    if head is not None:
-        words["head.name"] = head
-    start = compose(where, model, recipe, {**words, **(options or {})}, offline=offline)
+        if where or model or recipe or out:
+            raise UsageError("resume goes on with the run's own recipe: leave where, model, recipe and out.")
+        return resume_run(Path(resume), epochs=epochs, wanted=words, progress=progress)
+    start = compose(where, model, recipe, {"epochs": epochs, **words}, offline=offline)
     return run_recipe(start, out=out, offline=offline, progress=progress)
 
 
@@ -88,7 +83,7 @@ def compose(
         if name == "augment":
             plain["augment"] = preset(value)
         elif value is not None:
-            _set(plain, name, [value] if name == "image_size" and isinstance(value, int) else value)
+            _set(plain, name, _sides(value) if name == "image_size" else value)
     return from_dict(plain, "recipe" if isinstance(recipe, Recipe | None) else str(recipe))
 
 
@@ -121,14 +116,22 @@ def run_recipe(
     return _carry_out(experiment, folder, progress)
 
 
-def resume_run(folder: Path, *, epochs: int | None = None, progress: Progress | None = None) -> Run:
+def resume_run(
+    folder: Path,
+    *,
+    epochs: int | None = None,
+    wanted: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Run:
     """Go on with a run that was cut off at whatever moment, to the same bits as if it had not been.
 
-    More ``epochs`` than the run had train exactly the rest. Any other change is refused.
+    More ``epochs`` than the run had train exactly the rest. ``wanted`` are other keys by dotted name: one
+    that differs from the run's recipe is refused.
     """
     progress = progress or Silent()
     run = Run(folder)
     recipe = run.recipe()
+    _refuse_changes(folder, recipe, wanted or {})
     if epochs is not None and epochs < (recipe.epochs or 0):
         raise UsageError(
             f"{folder}: the run is of {recipe.epochs} epochs; --epochs {epochs} would take some back."
@@ -143,9 +146,24 @@ def resume_run(folder: Path, *, epochs: int | None = None, progress: Progress | 
     if changed:
         raise VitrailError(f"{folder}: the data no longer leads to the same recipe: {'; '.join(changed)}")
     _same_data(folder, experiment)
+    here = replace(recipe, environment=choose_environment(recipe))
+    for line in differences(recipe.to_dict(), here.to_dict()):
+        progress.say(f"warning: {line}; the same pictures in the same order, but perhaps other bits")
     if longer:
+        (folder / RESULT).unlink(missing_ok=True)
         write_json(folder / RECIPE, recipe.to_dict())
     return _carry_out(experiment, folder, progress)
+
+
+def _refuse_changes(folder: Path, recipe: Recipe, wanted: Mapping[str, Any]) -> None:
+    """Raise UsageError, key by key, when a run is to be resumed with another recipe."""
+    before = recipe.to_dict()
+    changed = differences(before, compose(None, None, recipe, wanted).to_dict())
+    if changed:
+        raise UsageError(
+            f"{folder} cannot go on with another recipe: {'; '.join(changed)}.\n"
+            f"Start anew: vitrail train --recipe {folder / RECIPE} with these changes and another --out."
+        )
 
 
 def _carry_out(experiment: Experiment, folder: Path, progress: Progress) -> Run:
@@ -178,6 +196,14 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(inner, Mapping) and isinstance(value, Mapping)
         merged[key] = _merged(inner, value) if both else value  # type: ignore[arg-type]
     return merged
+
+
+def _sides(size: int | Sequence[int]) -> list[int]:
+    """Return height and width; one number stands for both."""
+    sides = [size] if isinstance(size, int) else list(size)
+    if len(sides) not in (1, 2):
+        raise UsageError(f"--image-size is a height and a width, or one number for both, not {sides}.")
+    return [sides[0], sides[-1]]
 
 
 def _set(plain: dict[str, Any], name: str, value: Any) -> None:
