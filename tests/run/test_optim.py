@@ -5,7 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from vitrail.run.optim import Average, better, build_optimizers, optimizer_tensors, rate, restore_optimizers
+from vitrail.run.optim import (
+    Average,
+    better,
+    build_optimizers,
+    optimizer_tensors,
+    rank,
+    rate,
+    restore_optimizers,
+)
 from vitrail.run.recipe import TrainConfig
 
 
@@ -86,8 +94,11 @@ def test_the_average_follows_and_short_runs_are_averaged_over_their_length():
 
 
 def test_better():
-    assert better(1.0, None, "max")
-    assert better(0.5, 0.6, "min")
-    assert not better(0.6, 0.6, "max")
-    assert not better(math.nan, None, "max")
-    assert not better(math.inf, 0.1, "max")
+    assert better([1.0, -0.3], None)
+    assert better([0.6, -0.2], [0.6, -0.3])
+    assert not better([0.6, -0.3], [0.6, -0.3])
+    assert not better([math.nan, 0.0], None)
+    assert not better([math.inf, 0.0], [0.1, 0.0])
+    values = {"accuracy": 0.9, "log_loss": 0.2}
+    assert rank(values, "accuracy", "max") == [0.9, -0.2]
+    assert better(rank({"log_loss": 0.1}, "log_loss", "min"), rank(values, "log_loss", "min"))

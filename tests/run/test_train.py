@@ -238,7 +238,7 @@ def test_a_disk_that_fills_leaves_the_old_checkpoint(recipe, tmp_path, monkeypat
 
 
 def test_patience_stops_early(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "better", lambda value, best, order: best is None)
+    monkeypatch.setattr(train, "better", lambda ranked, best: best is None)
     run = run_recipe(replace(recipe, epochs=9, train=replace(recipe.train, patience=2)), out=tmp_path / "run")
     assert len(run.history) == 3
 

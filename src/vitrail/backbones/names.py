@@ -36,7 +36,7 @@ PATCHES = (4, 8, 14, 16, 32)
 
 # In the papers ViT-g/14 and ViT-G/14 are two networks, so their letters keep their case.
 _OURS = re.compile(rf"vit-({'|'.join(SIZES)})([1-9]\d*|)")
-_PAPERS = re.compile(r"ViT-(Ti|S|B|L|H|g)/([1-9]\d*)")
+_PAPERS = re.compile(r"(?:ViT|vit)-([Tt]i|[SsBbLlHh]|g)/([1-9]\d*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

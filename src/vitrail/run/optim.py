@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -98,11 +99,14 @@ class Average:
 Order = Literal["max", "min"]
 
 
-def better(value: float, best: float | None, order: Order) -> bool:
-    """Whether ``value`` beats ``best``; a number that is not finite never does."""
-    if not math.isfinite(value):
-        return False
-    return best is None or (value > best if order == "max" else value < best)
+def rank(values: Mapping[str, float], name: str, order: Order) -> list[float]:
+    """Return what epochs are compared by, larger being better: a metric, then the log loss if any."""
+    return [values[name] if order == "max" else -values[name], -values.get("log_loss", 0.0)]
+
+
+def better(ranked: Sequence[float], best: Sequence[float] | None) -> bool:
+    """Whether one rank beats the ``best`` so far; numbers that are not finite never do."""
+    return all(map(math.isfinite, ranked)) and (best is None or list(ranked) > list(best))
 
 
 def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:

@@ -21,7 +21,15 @@ from vitrail.run.engine import Engine
 from vitrail.run.experiment import Experiment
 from vitrail.run.interrupt import Interrupt
 from vitrail.run.log import Log
-from vitrail.run.optim import Average, better, build_optimizers, optimizer_tensors, rate, restore_optimizers
+from vitrail.run.optim import (
+    Average,
+    better,
+    build_optimizers,
+    optimizer_tensors,
+    rank,
+    rate,
+    restore_optimizers,
+)
 from vitrail.run.progress import Progress
 from vitrail.values import Batch
 
@@ -34,7 +42,7 @@ class State:
 
     step: int = 0
     epoch: int = 0
-    best: float | None = None
+    best: list[float] | None = None
     best_epoch: int = 0
     seconds: float = 0.0
     loss_sum: float = 0.0
@@ -143,9 +151,10 @@ def validate(job: Job) -> dict[str, Any]:
     values = metric.points()
     name, order = job.experiment.chooses
     state.epoch += 1
-    if better(values[name], state.best, order):
+    ranked = rank(values, name, order)
+    if better(ranked, state.best):
         save_weights(job.folder, job.answering)
-        state.best, state.best_epoch = values[name], state.epoch
+        state.best, state.best_epoch = ranked, state.epoch
     loss = state.loss_sum / len(job.training)
     state.loss_sum = 0.0
     state.seconds += time.monotonic() - started
