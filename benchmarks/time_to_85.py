@@ -20,9 +20,10 @@ from vitrail.backbones.names import SIZES
 from vitrail.run.answer import answer_all
 from vitrail.run.engine import start_engine
 from vitrail.run.experiment import Experiment, prepare
+from vitrail.run.job import start_job
 from vitrail.run.launch import compose
 from vitrail.run.optim import rate
-from vitrail.run.train import learn, start_job
+from vitrail.run.train import learn
 
 GOAL, LOOKS = 0.85, 4
 

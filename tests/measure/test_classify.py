@@ -3,7 +3,7 @@ import pytest
 from sklearn import metrics as reference
 
 from vitrail.errors import VitrailError
-from vitrail.measure.classify import METRICS, Classification, judge, primary
+from vitrail.measure.classify import METRICS, Classification, judge, orders, primary
 from vitrail.values import Label
 
 CLASSES = tuple("abcde")
@@ -92,6 +92,15 @@ def test_top_five_is_measured_of_more_than_ten_classes():
     assert (
         "top5_accuracy" not in judge(scores, truth, classes=[str(i) for i in range(10)], resamples=0).metrics
     )
+
+
+@pytest.mark.parametrize("multi", [False, True])
+@pytest.mark.parametrize("classes", [2, 10, 11])
+def test_only_what_is_measured_can_choose(multi, classes):
+    scores, truth = several(classes=classes) if multi else single(classes=classes)
+    found = judge(scores, truth, classes=[str(i) for i in range(classes)], multi=multi, resamples=0)
+    assert orders(classes, multi).keys() == found.metrics.keys()
+    assert orders(classes, multi).items() <= METRICS.items()
 
 
 def test_calibration_error_is_the_papers():
@@ -192,8 +201,7 @@ def test_parts_and_merged_metrics_equal_the_whole():
     assert first.compute() == whole.compute()
     assert whole.compute() == judge(scores, truth, classes=CLASSES, groups=groups).metrics
     assert whole.points() == {name: each.value for name, each in whole.compute().items()}
-    np.testing.assert_array_equal(whole.confusion(), whole.quality().confusion)
-    assert whole.reliability().error == whole.compute()["ece"].value
+    assert whole.quality(resamples=0).reliability.error == whole.compute()["ece"].value
 
 
 def test_hot_targets_are_the_same_as_indices():

@@ -7,8 +7,9 @@ import pytest
 
 from vitrail.run.engine import start_engine
 from vitrail.run.experiment import prepare
+from vitrail.run.job import start_job
 from vitrail.run.launch import compose
-from vitrail.run.train import learn, start_job
+from vitrail.run.train import learn
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.json"))

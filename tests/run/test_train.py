@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vitrail.errors import UsageError, VitrailError
-from vitrail.run import files, train
+from vitrail.run import checkpoint, files, train
 from vitrail.run.folder import Run
 from vitrail.run.launch import resume_run, run_recipe
 from vitrail.run.log import read_log
@@ -183,7 +183,7 @@ def test_changed_data_cannot_be_resumed(recipe, tmp_path, monkeypatch):
     data = tmp_path / "data"
     shutil.copytree(recipe.where, data)
     recipe = replace(recipe, where=str(data))
-    monkeypatch.setattr(train, "validate", lambda job: 1 / 0)
+    monkeypatch.setattr(train, "validate", lambda job, interrupt: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run_recipe(recipe, out=tmp_path / "run")
     monkeypatch.undo()
@@ -209,10 +209,10 @@ def test_numbers_that_are_not_finite_stop_the_run_unharmed(recipe, tmp_path, mon
     assert "step 5" in message
     assert "learning rate" in message
     assert ".png" in message
-    checkpoint, _ = train.load(tmp_path / "run" / "checkpoints")
-    assert checkpoint.state["step"] == 4
+    saved, _ = checkpoint.load(tmp_path / "run" / "checkpoints")
+    assert saved.state["step"] == 4
     for name, value in seen["before"].items():
-        assert torch.equal(value, checkpoint.tensors[f"model.{name}"])
+        assert torch.equal(value, saved.tensors[f"model.{name}"])
 
 
 def test_a_disk_that_fills_leaves_the_old_checkpoint(recipe, tmp_path, monkeypatch):
@@ -232,8 +232,8 @@ def test_a_disk_that_fills_leaves_the_old_checkpoint(recipe, tmp_path, monkeypat
         run_recipe(replace(recipe, epochs=30), out=tmp_path / "run")
     monkeypatch.undo()
     assert not list((tmp_path / "run").rglob("*.part"))
-    checkpoint, warnings = train.load(tmp_path / "run" / "checkpoints")
-    assert checkpoint is not None
+    saved, warnings = checkpoint.load(tmp_path / "run" / "checkpoints")
+    assert saved is not None
     assert warnings == []
 
 

@@ -56,6 +56,16 @@ def test_the_metric_takes_what_collate_returns(multi):
     assert (points["accuracy"] == 0.5) if not multi else (points["map"] > 0.5)
 
 
+@pytest.mark.parametrize("multi", [False, True])
+@pytest.mark.parametrize("names", [NAMES, tuple("abcdefghijkl")])
+def test_every_metric_that_can_choose_is_computed(multi, names):
+    task = ClassifyConfig(multi=multi).build(names)
+    metric = task.metric()
+    metric.update_arrays(np.eye(len(names), dtype=np.float32), np.eye(len(names)))
+    assert task.orders.keys() == metric.points().keys()
+    assert task.primary in task.orders
+
+
 def test_an_answer_is_explained_by_its_class():
     assert ClassifyConfig().build(NAMES).about(answer([0.1, 0.7, 0.2])) == "dog"
 

@@ -8,7 +8,7 @@ import contextlib
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import tyro
@@ -132,11 +132,6 @@ def take(argv: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], lis
         else:
             rest.append(word)
     return taken, rest
-
-
-def with_value(words: Words, **changes: Any) -> Words:
-    """Return a frozen dataclass with some fields exchanged."""
-    return replace(words, **changes)  # type: ignore[type-var]
 
 
 def _negated(flag: str) -> str:

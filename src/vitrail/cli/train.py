@@ -54,7 +54,7 @@ def run(argv: Sequence[str]) -> None:
         offline = "--offline" in rest
         options = {f"{part}.name": names[part] for part in ("task", "head") if part in names}
         options |= {"augment": names["augment"]} if "augment" in names else {}
-        where = _positional(rest)
+        where = None if "recipe" in names else _positional(rest)
         if where is None and "recipe" not in names:
             if not {"--help", "-h"} & set(rest):
                 raise UsageError("DATA is missing. See vitrail train --help")
@@ -77,6 +77,8 @@ def _resume(names: dict[str, str], rest: Sequence[str]) -> Run:
             f"--resume goes on with the run's own recipe; take out --{(others or ['model'])[0]}."
         )
     words = parse(words_of(base), rest, verb="train --resume RUN", about=ABOUT, examples=EXAMPLES)
+    if words.out is not None:
+        raise UsageError(f"--resume writes into {folder}; take out --out.")
     given |= _changes(base, words)
     epochs = given.pop("epochs", None)
     return resume_run(folder, epochs=epochs, wanted=given, progress=reporter())

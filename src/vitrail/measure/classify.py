@@ -10,6 +10,7 @@ import numpy as np
 
 from vitrail.errors import VitrailError
 from vitrail.measure.counts import (
+    FEW,
     bases,
     confusion,
     count_multi,
@@ -34,11 +35,22 @@ METRICS: dict[str, Literal["max", "min"]] = {
     "ece": "min",
 }
 """Which way is better, by the metric's name."""
+SINGLE = {"accuracy", "balanced_accuracy", "top5_accuracy"}
+SEVERAL = {"map", "micro_f1"}
+"""The metrics that are defined for one label a picture alone, and for several alone."""
 
 
 def primary(multi: bool) -> str:
     """Return the metric that stands first: accuracy, or mean average precision when ``multi``."""
     return "map" if multi else "accuracy"
+
+
+def orders(classes: int, multi: bool) -> dict[str, Literal["max", "min"]]:
+    """Return the metrics that `judge` computes of so many classes, and which way each is better."""
+    others = SINGLE if multi else SEVERAL
+    if classes <= FEW:
+        others = others | {"top5_accuracy"}
+    return {name: order for name, order in METRICS.items() if name not in others}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,14 +192,6 @@ class Classification:
             resamples=resamples,
             seed=seed,
         )
-
-    def confusion(self) -> np.ndarray | None:
-        """Return how often each class (rows) was taken for each (columns); None when ``multi``."""
-        return self.quality(resamples=0).confusion
-
-    def reliability(self) -> Reliability:
-        """Return confidence against frequency."""
-        return self.quality(resamples=0).reliability
 
     def _ordered(self, answer: Label) -> np.ndarray:
         if tuple(answer.names) == self.classes:

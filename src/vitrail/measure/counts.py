@@ -12,6 +12,8 @@ from vitrail.measure.reliability import BINS, bins_of, calibration_error, ratio
 
 ROWS = 65_536
 """Pictures looked at together where a comparison would need memory for every picture and class."""
+FEW = 10
+"""Up to so many classes the true one is too often among the first five for that to say anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ def count_single(scores: np.ndarray, truth: np.ndarray, again: Resampling) -> Co
         "chosen": again.tally(chosen, classes),
         "support": again.tally(truth, classes),
     }
-    if classes > 10:
+    if classes > FEW:
         tables["top5"] = again.sums(places(scores, truth) < 5)[:, None]
     areas, influences = np.empty(classes), np.empty((again.count, classes))
     for k in range(classes):

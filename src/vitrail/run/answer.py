@@ -1,4 +1,4 @@
-"""Answering many pictures: one way for validation, evaluation and prediction."""
+"""Answering pictures: one way for validation, evaluation and prediction."""
 
 import time
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from vitrail.data.preprocess import Preprocess
 from vitrail.models.vision import Vision
 from vitrail.run.engine import Engine
 from vitrail.run.progress import Progress, Silent, follow
+from vitrail.values import Answer, Batch
 
 
 @dataclass(kw_only=True)
@@ -28,6 +29,12 @@ class Answers:
 
 
 @torch.inference_mode()
+def answer_batch(model: Vision, batch: Batch, engine: Engine, preprocess: Preprocess) -> Sequence[Answer]:
+    """Answer one batch of uint8 pictures; ``model`` is in ``eval()``."""
+    with engine.precision():
+        return model.answer(engine.ready(batch, preprocess))
+
+
 def answer_all(
     model: Vision,
     loader: Loader,
@@ -43,8 +50,7 @@ def answer_all(
     found, targets = Answers(), []
     started = time.perf_counter()
     for batch in follow(progress or Silent(), title, loader.epoch(0), len(loader)):
-        with engine.precision():
-            found.answers += model.answer(engine.ready(batch, preprocess))
+        found.answers += answer_batch(model, batch, engine, preprocess)
         found.keys += batch.keys
         targets.append(batch.targets["label"].numpy())
     found.seconds = time.perf_counter() - started

@@ -48,15 +48,21 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     return weights
 
 
-def load(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """Return the newest good checkpoint in ``folder`` (None when there is none) and a warning a bad one."""
-    warnings: list[str] = []
+def load(folder: Path) -> tuple[Checkpoint | None, list[Path]]:
+    """Return the newest good checkpoint in ``folder`` (None: there is none) and the damaged newer ones."""
+    damaged: list[Path] = []
     for note in _newest_first(folder):
         try:
-            return _read(note), warnings
-        except VitrailError as error:
-            warnings.append(str(error))
-    return None, warnings
+            return _read(note), damaged
+        except VitrailError:
+            damaged.append(note.with_suffix(".safetensors"))
+    return None, damaged
+
+
+def clear(folder: Path) -> None:
+    """Remove all checkpoints: a run that starts anew must not find later ones of before."""
+    for path in [*_newest_first(folder), *folder.glob("[0-9]*.safetensors")]:
+        path.unlink(missing_ok=True)
 
 
 def save_tensors(
@@ -89,7 +95,7 @@ def _read(note_path: Path) -> Checkpoint:
             raise ValueError("checksums differ")
         return Checkpoint(tensors=load_tensors(weights), state=json.loads(note["state"]))
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise VitrailError(f"{weights}: this checkpoint is damaged; the one before it is used.") from error
+        raise VitrailError(f"{weights}: this checkpoint is damaged.") from error
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -68,7 +68,7 @@ def write_contract(folder: Path, contract: Contract) -> None:
             "classes": list(contract.classes),
             "preprocess": contract.preprocess.to_dict(),
             "temperature": contract.temperature,
-            "data": {"where": contract.recipe.where, "fingerprint": contract.fingerprint},
+            "data": {"where": Path(contract.recipe.where).name, "fingerprint": contract.fingerprint},
         },
     )
 

@@ -81,7 +81,7 @@ def choose_environment(recipe: Recipe) -> Environment:
         threads=torch.get_num_threads(),
         precision=("bf16" if tensor_cores else "fp32") if precision == "auto" else precision,
         compile=tensor_cores if compiled == "auto" else compiled == "on",
-        channels_last=recipe.model.family == "timm",
+        channels_last=likes_channels_last(recipe),
     )
 
 
@@ -97,6 +97,20 @@ def start_engine(recipe: Recipe) -> Engine:
         compile=environment.compile,
         channels_last=environment.channels_last,
     )
+
+
+def answering_engine(recipe: Recipe, device: torch.device) -> Engine:
+    """Return the engine that a recipe's model answers with, whoever asks: validation, report, user.
+
+    It computes in float32 whatever the model was trained in, so that the numbers that choose, those that are
+    reported and those that are served are the same.
+    """
+    return Engine(device=device, channels_last=likes_channels_last(recipe))
+
+
+def likes_channels_last(recipe: Recipe) -> bool:
+    """Whether the layout that convolutions prefer pays for a recipe's model."""
+    return recipe.model.family == "timm"
 
 
 def processor_name(device: torch.device) -> str:

@@ -1,22 +1,21 @@
 """Measuring a trained model: on its own held-out pictures, or on others."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from vitrail.contracts import Samples
-from vitrail.data.readers import open_data
+from vitrail.data.readers import ReaderOptions, open_data
 from vitrail.data.split import complete
 from vitrail.errors import UsageError, VitrailError
 from vitrail.measure.classify import Quality
 from vitrail.run.answer import Answers, answer_all
 from vitrail.run.contract import Contract, load_model, read_contract
-from vitrail.run.engine import Engine, choose_device
+from vitrail.run.engine import answering_engine, choose_device
 from vitrail.run.experiment import make_loader
 from vitrail.run.files import replacing
 from vitrail.run.folder import Run
@@ -58,66 +57,88 @@ def evaluate(
     where: str | None = None,
     *,
     split: str | None = None,
+    options: ReaderOptions | None = None,
     device: str = "auto",
     offline: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Measure a run on its test part, or on all pictures of another data set; classes are matched by name.
+    """Measure a run on its test part, or on other data; classes are matched by name.
 
-    A data set that names splits is measured on its test part unless ``split`` says otherwise.
+    Other data that names parts is measured on its test part unless ``split`` says otherwise. ``options`` name
+    its columns; the run's own data is read as it was for training. Raises UsageError for a part that is not
+    there, and VitrailError for one without a picture or with classes that the model does not know.
     """
     progress = progress or Silent()
     folder = Path(run)
     recipe = Run(folder).recipe()
     contract = read_contract(folder)
-    name, samples = _choose(recipe, contract, where, split, offline=offline, progress=progress)
+    if where is None:
+        if options is not None:
+            raise UsageError("columns are named for other data; the run's own is read as it was for training.")
+        where = recipe.where
+        parts = _own_parts(recipe, contract, offline=offline, progress=progress)
+        name = _part(where, parts, split or "test")
+    else:
+        parts = _other_parts(where, options or ReaderOptions(), contract, offline=offline)
+        name = _part(where, parts, split)
+        if name != "test" and os.path.realpath(where) == os.path.realpath(recipe.where):
+            progress.say(
+                f"warning: {where} is what the run was made from: its part {name!r} has pictures that chose "
+                f"weights or settings. For the held-out ones: vitrail evaluate {run}"
+            )
+    samples = parts[name]
+    if not len(samples):
+        raise VitrailError(f"{where}: its part {name!r} has no picture to measure.")
     model = load_model(folder, contract)
-    engine = Engine(device=choose_device(device), channels_last=recipe.model.family == "timm")
+    engine = answering_engine(recipe, choose_device(device))
     engine.place(model)
     loader = make_loader(samples, contract.preprocess, contract.task, recipe.data, batch=64)
     metric = contract.task.metric()
     found = answer_all(
         model, loader, engine, contract.preprocess, metric, progress=progress, title="evaluating"
     )
-    where = where or recipe.where
-    if not found.answers:
-        raise VitrailError(f"{where}: none of {len(samples)} pictures can be read.")
     return Evaluation(
         where=where, split=name, quality=metric.quality(), answers=found, broken=dict(loader.broken)
     )
 
 
-def _choose(
-    recipe: Recipe,
-    contract: Contract,
-    where: str | None,
-    split: str | None,
-    *,
-    offline: bool,
-    progress: Progress,
-) -> tuple[str, Samples]:
-    """Return the name and the samples of the part to measure, its classes in the model's order."""
+def _own_parts(
+    recipe: Recipe, contract: Contract, *, offline: bool, progress: Progress
+) -> Mapping[str, Samples]:
+    """Return the parts of the data that a run was made from, as they were when it was trained."""
     options = replace(recipe.data, offline=recipe.data.offline or offline)
-    if where is None:
-        splits = complete(
-            open_data(recipe.where, options), seed=recipe.seed, allow_shared_groups=recipe.data.shared_groups
-        )
-        if splits.fingerprint != contract.fingerprint:
-            progress.say(
-                f"warning: {recipe.where} has changed since the run was trained; its parts may differ."
-            )
-        parts = {"train": splits.train, "val": splits.val, "test": splits.test}
-        split = split or "test"
-    else:
-        parts = dict(open_data(where, options).matched(contract.classes).splits())
-        split = split or ("test" if "test" in parts else next(iter(parts)))
-    if split not in parts:
-        raise UsageError(f"{where or recipe.where}: no split {split!r}; there is {', '.join(parts)}.")
-    return split, parts[split]
+    splits = complete(
+        open_data(recipe.where, options), seed=recipe.seed, allow_shared_groups=recipe.data.shared_groups
+    )
+    if splits.fingerprint != contract.fingerprint:
+        progress.say(f"warning: {recipe.where} has changed since the run was trained; its parts may differ.")
+    return {"train": splits.train, "val": splits.val, "test": splits.test}
+
+
+def _other_parts(
+    where: str, options: ReaderOptions, contract: Contract, *, offline: bool
+) -> Mapping[str, Samples]:
+    """Return the parts that other data names, or all of it, its targets in the model's order of classes."""
+    options = replace(options, offline=options.offline or offline)
+    return open_data(where, options).matched(contract.classes).splits()
+
+
+def _part(where: str, parts: Mapping[str, Samples], wanted: str | None) -> str:
+    """Return the part to measure: the one wanted, else test, else all; nobody means train by saying nothing."""
+    found = wanted or next((name for name in ("test", "all") if name in parts), None)
+    names = ", ".join(parts)
+    if found is None:
+        raise UsageError(f"{where}: there is no test part, but {names}. Choose one with --split.")
+    if found not in parts:
+        raise UsageError(f"{where}: no split {found!r}; there is {names}.")
+    return found
 
 
 def write_predictions(path: Path, parts: Mapping[str, Answers], classes: Sequence[str]) -> None:
     """Write every held-out answer: key, split, truth, answer, and a probability a class."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     columns: dict[str, list[Any]] = {"key": [], "split": [], "label": [], "answer": []}
     scores: list[np.ndarray] = []
     for split, found in parts.items():

@@ -46,6 +46,10 @@ class Experiment:
             raise UsageError(f"--train.metric {name}: not one of {', '.join(orders)}.{nearest(name, orders)}")
         return name, orders[name]
 
+    def check(self) -> None:
+        """Raise UsageError for a metric that cannot choose, before anything is trained."""
+        _ = self.chooses
+
     @cached_property
     def cache(self) -> PixelCache | None:
         """The decoded pictures of all parts: one cache, which one process fills."""
@@ -116,12 +120,14 @@ def prepare(recipe: Recipe, *, offline: bool = False) -> Experiment:
             f"{recipe.where}: none of the first pictures can be read. Is this a folder of pictures?"
         )
     multi = "labels" in splits.train.targets
-    model = recipe.model.suited(look.size)
+    canvas = recipe.image_size or look.size
+    model = recipe.model.suited((canvas[0], canvas[-1]))
     recipe = replace(recipe, model=model, task=replace(recipe.task, multi=multi))
     preprocess, notes = _preprocess(recipe, look)
     count = len(splits.train)
-    batch = recipe.train.batch or _batch(count)
-    train = replace(recipe.train, batch=batch, lr=recipe.train.lr or _learning_rate(recipe, batch))
+    batch = _batch(count) if recipe.train.batch is None else recipe.train.batch
+    lr = _learning_rate(recipe, batch) if recipe.train.lr is None else recipe.train.lr
+    train = replace(recipe.train, batch=batch, lr=lr)
     resolved = replace(
         recipe,
         train=train,
@@ -137,7 +143,7 @@ def prepare(recipe: Recipe, *, offline: bool = False) -> Experiment:
     )
     resolved = replace(resolved, environment=recipe.environment or choose_environment(resolved))
     made = Experiment(recipe=resolved, splits=splits, preprocess=preprocess, notes=(*splits.notes, *notes))
-    assert made.chooses, "the metric that chooses is known before anything is trained"
+    made.check()
     return made
 
 
@@ -164,12 +170,18 @@ def _preprocess(recipe: Recipe, look: Probe) -> tuple[Preprocess, list[str]]:
             fit=data.fit,
             crop_pct=data.crop_pct or published.get("crop_pct", 1.0),
             resample=data.resample or published.get("resample", "bicubic"),
-            mean=tuple(published.get("mean", (plain[0],) * channels)),
-            std=tuple(published.get("std", (plain[1],) * channels)),
+            mean=_per_channel(published.get("mean", plain[:1]), channels),
+            std=_per_channel(published.get("std", plain[1:]), channels),
             max_pixels=data.max_pixels,
+            frames=data.frames,
         ),
         notes,
     )
+
+
+def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Return one number a channel: as they are, or their mean for every channel."""
+    return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels
 
 
 def _batch(count: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from vitrail.errors import VitrailError
+from vitrail.errors import UsageError, VitrailError
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -80,6 +80,31 @@ def first_free(name: Callable[[int], Path]) -> Path:
     while name(number).exists():
         number += 1
     return name(number)
+
+
+def sweep(*folders: Path) -> None:
+    """Remove the drafts that killed processes left behind."""
+    for folder in folders:
+        for draft in folder.glob(".*.part"):
+            draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process alone; if another does, that is an error. A kill lets go of it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where nothing is held
+        yield
+        return
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"{folder} is being trained by another process. Wait for it, or stop it."
+            ) from None
+        yield
 
 
 def _sync_folder(folder: Path) -> None:

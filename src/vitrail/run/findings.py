@@ -59,7 +59,8 @@ def results(content: ReportContent) -> Section:
     header = ["Metric", "Value", "95 % interval", "What it is"]
     return Section(
         title="Results",
-        lead=f"Measured once, on the {content.split} part, which chose neither weights nor settings.",
+        lead=f"Measured when the run was finished, on the {content.split} part, which chose neither weights "
+        "nor settings.",
         content=[table("Metrics", header, rows, sortable=False), paragraph(" ".join(notes), tone="quiet")],
     )
 
@@ -117,7 +118,7 @@ def by_class(content: ReportContent) -> Section | None:
     rows: list[Row] = []
     for label, values in found.items():
         support, f1 = content.quality.support[label], values["f1"]
-        cells = [Cell(shown=percent(values[name].value), order=values[name].value) for name in names]
+        cells = [_with_interval(name, values[name]) for name in names]
         spread = join([range_bar(f1, start), Html(" "), element("small", interval("f1", f1))])
         rows.append(
             [
@@ -129,10 +130,15 @@ def by_class(content: ReportContent) -> Section | None:
         )
     header = ["Class", "Pictures", *(COLUMNS.get(name, name.capitalize()) for name in names)]
     header.append(f"F1, {100 * start:.0f} to 100 %")
-    lead = "A click on a column's name sorts by it."
+    lead = "A click on a column's name sorts by it; a number shows its 95 % interval when pointed at."
     return (
         Section(title="Class by class", lead=lead, content=[table("Classes", header, rows)]) if rows else None
     )
+
+
+def _with_interval(name: str, value: Estimate) -> Cell:
+    """Return a number of a class as a table's cell that shows its interval when it is pointed at."""
+    return Cell(shown=element("span", percent(value.value), title=interval(name, value)), order=value.value)
 
 
 def confidence(content: ReportContent) -> Section | None:

@@ -4,26 +4,28 @@ import time
 from typing import Any
 
 from vitrail.errors import VitrailError
+from vitrail.models.vision import Vision
 from vitrail.run.answer import answer_all
 from vitrail.run.contract import WEIGHTS, contract_of, load_model, write_contract
-from vitrail.run.engine import peak_memory
+from vitrail.run.engine import Engine, answering_engine, peak_memory
 from vitrail.run.evaluate import Evaluation, write_predictions
 from vitrail.run.files import write_json
 from vitrail.run.folder import PREDICTIONS, RESULT, Run
+from vitrail.run.job import Job
 from vitrail.run.progress import Progress
 from vitrail.run.story import tell_story
-from vitrail.run.train import Job
 
 
 def finish(job: Job, progress: Progress) -> Run:
     """Measure the best weights on the parts that they were not trained on, and write the run's documents.
 
-    The temperature is fitted on the validation part alone; the test part is answered once, at the end.
+    The temperature is fitted on the validation part alone; the test part is answered when all is decided.
     """
-    folder, experiment, engine = job.folder, job.experiment, job.engine
+    folder, experiment = job.folder, job.experiment
     if not (folder / WEIGHTS).exists():
         raise VitrailError(f"{folder}: no epoch had a finite {experiment.chooses[0]}; nothing was kept.")
     model = load_model(folder, contract_of(experiment))
+    engine = answering_engine(experiment.recipe, job.engine.device)
     engine.place(model)
     task = experiment.task
     found = answer_all(model, job.validation, engine, experiment.preprocess)
@@ -32,7 +34,7 @@ def finish(job: Job, progress: Progress) -> Run:
     contract = contract_of(experiment, temperature)
     write_contract(folder, contract)
     model.calibrate(temperature)
-    held = {split: _measure(job, model, split, progress) for split in ("val", "test")}
+    held = {split: _measure(job, model, engine, split, progress) for split in ("val", "test")}
     write_predictions(
         folder / PREDICTIONS, {split: part.answers for split, part in held.items()}, contract.classes
     )
@@ -42,20 +44,18 @@ def finish(job: Job, progress: Progress) -> Run:
     return Run(folder)
 
 
-def _measure(job: Job, model: Any, split: str, progress: Progress) -> Evaluation:
+def _measure(job: Job, model: Vision, engine: Engine, split: str, progress: Progress) -> Evaluation:
     experiment = job.experiment
     metric, loader = experiment.task.metric(), experiment.loader(split)
     found = answer_all(
         model,
         loader,
-        job.engine,
+        engine,
         experiment.preprocess,
         metric,
         progress=progress,
         title=f"measuring {split}",
     )
-    if not found.answers:
-        raise VitrailError(f"{experiment.recipe.where}: none of the {split} pictures can be read.")
     return Evaluation(
         where=experiment.recipe.where,
         split=split,
@@ -68,7 +68,7 @@ def _measure(job: Job, model: Any, split: str, progress: Progress) -> Evaluation
 def _result(job: Job, held: dict[str, Evaluation], temperature: float) -> dict[str, Any]:
     """Return the run's numbers as one JSON object."""
     recipe, state = job.experiment.recipe, job.state
-    broken = dict(job.training.broken) | {k: v for part in held.values() for k, v in part.broken.items()}
+    broken = dict(job.state.broken) | {k: v for part in held.values() for k, v in part.broken.items()}
     test = held["test"].answers
     return {
         "run": str(job.folder),

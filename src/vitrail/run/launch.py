@@ -8,14 +8,16 @@ from typing import Any
 
 from vitrail.data.augment import PRESETS
 from vitrail.errors import UsageError, VitrailError, nearest
+from vitrail.run.contract import contract_of, write_contract
 from vitrail.run.engine import choose_environment, start_engine
 from vitrail.run.experiment import Experiment, prepare
-from vitrail.run.files import first_free, write_json
+from vitrail.run.files import cannot_write, locked, sweep, write_json
 from vitrail.run.finish import finish
 from vitrail.run.folder import RECIPE, RESULT, Run
+from vitrail.run.job import CHECKPOINTS, restore, start_job
 from vitrail.run.progress import Progress, Silent
 from vitrail.run.recipe import Recipe, differences, from_dict, read_recipe, start_recipe
-from vitrail.run.train import CHECKPOINTS, fit, restore, start_job
+from vitrail.run.train import fit
 
 
 def train(
@@ -103,17 +105,49 @@ def run_recipe(
 ) -> Run:
     """Make a new run of a recipe in the folder ``out`` (default: the next free one below ``runs``)."""
     progress = progress or Silent()
-    folder = Path(out) if out is not None else _next_folder(recipe)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(
-            f"{folder} exists. Choose another --out, or go on with it: vitrail train --resume {folder}"
-        )
-    experiment = prepare(replace(recipe, environment=None), offline=offline)
+    folder = _claim(Path(out)) if out is not None else _claim_next(recipe)
+    try:
+        where = str(Path(recipe.where).absolute()) if Path(recipe.where).exists() else recipe.where
+        experiment = prepare(replace(recipe, where=where, environment=None), offline=offline)
+    except BaseException:
+        folder.rmdir()  # nothing has been written into it yet
+        raise
     write_json(folder / RECIPE, experiment.recipe.to_dict())
     for note in experiment.notes:
         progress.say(f"note: {note}")
     progress.say(_introduction(experiment, folder))
     return _carry_out(experiment, folder, progress)
+
+
+def _claim(folder: Path) -> Path:
+    """Make the run folder, so that no other process takes it; one with anything in it is refused."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if folder.exists():
+            raise UsageError(f"{folder} is a file. Choose another --out.") from None
+        raise cannot_write(folder, error) from None
+    if any(folder.iterdir()):
+        raise UsageError(
+            f"{folder} exists. Choose another --out, or go on with it: vitrail train --resume {folder}"
+        )
+    return folder
+
+
+def _claim_next(recipe: Recipe) -> Path:
+    """Make the next free folder below ``runs``; two processes never get the same."""
+    data = re.sub(r"[^\w.-]+", "-", Path(recipe.where).name or "data").strip("-")
+    number = 1
+    while True:
+        folder = Path("runs") / f"{data}-{Path(recipe.model.name).name}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+        else:
+            return folder
 
 
 def resume_run(
@@ -150,7 +184,7 @@ def resume_run(
     for line in differences(recipe.to_dict(), here.to_dict()):
         progress.say(f"warning: {line}; the same pictures in the same order, but perhaps other bits")
     if longer:
-        (folder / RESULT).unlink(missing_ok=True)
+        (folder / RESULT).unlink(missing_ok=True)  # the numbers of before are about other weights
         write_json(folder / RECIPE, recipe.to_dict())
     return _carry_out(experiment, folder, progress)
 
@@ -168,14 +202,17 @@ def _refuse_changes(folder: Path, recipe: Recipe, wanted: Mapping[str, Any]) -> 
 
 def _carry_out(experiment: Experiment, folder: Path, progress: Progress) -> Run:
     """Train, from the newest checkpoint if there is one, then measure and report."""
-    engine = start_engine(experiment.recipe)
-    job = start_job(experiment, folder, engine)
-    if restore(job, progress):
-        progress.say(f"resumed after step {job.state.step} of {job.steps}")
-    else:
-        write_json(folder / CHECKPOINTS / "data.json", {"fingerprint": experiment.splits.fingerprint})
-    fit(job, progress)
-    return finish(job, progress)
+    with locked(folder):
+        sweep(folder, folder / CHECKPOINTS)
+        engine = start_engine(experiment.recipe)
+        job = start_job(experiment, folder, engine)
+        if restore(job, progress):
+            progress.say(f"resumed after step {job.state.step} of {job.steps}")
+        else:
+            write_json(folder / CHECKPOINTS / "data.json", {"fingerprint": experiment.splits.fingerprint})
+        write_contract(folder, contract_of(experiment))  # so that the best weights can answer meanwhile
+        fit(job, progress)
+        return finish(job, progress)
 
 
 def _same_data(folder: Path, experiment: Experiment) -> None:
@@ -214,11 +251,6 @@ def _set(plain: dict[str, Any], name: str, value: Any) -> None:
         plain[part] = dict(inner) if isinstance(inner, Mapping) else {}
         plain = plain[part]
     plain[last] = value
-
-
-def _next_folder(recipe: Recipe) -> Path:
-    data = re.sub(r"[^\w.-]+", "-", Path(recipe.where).name or "data").strip("-")
-    return first_free(lambda number: Path("runs") / f"{data}-{Path(recipe.model.name).name}-{number}")
 
 
 def _introduction(experiment: Experiment, folder: Path) -> str:

@@ -128,6 +128,11 @@ def restore_optimizers(optimizers: list[torch.optim.Optimizer], tensors: dict[st
         states[int(number)].setdefault(int(index), {})[key] = tensor
     for optimizer, state in zip(optimizers, states, strict=True):
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        for parameter, entry in optimizer.state.items():
+            for key, value in entry.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    # Fused kernels walk parameter and memory side by side: both need the same layout.
+                    entry[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _state(model: nn.Module) -> list[Tensor]:

@@ -15,11 +15,27 @@ from vitrail.errors import UsageError, VitrailError, nearest
 from vitrail.heads import HEADS, HeadConfig
 from vitrail.tasks import TASKS, TaskConfig
 
+Limits = Mapping[str, tuple[float, float | None]]
+"""The least and the greatest value of a number, by its name; None is no limit."""
+
+
+def _check(config: Any, owner: str, limits: Limits) -> None:
+    """Raise UsageError for a number outside its limits; None, which is resolved later, passes."""
+    for name, (least, most) in limits.items():
+        value = getattr(config, name)
+        if value is not None and not (value >= least and (most is None or value <= most)):
+            flag = f"--{owner}.{name}" if owner else f"--{name}"
+            upto = f"to {most:g}" if most is not None else "or more"
+            above = "above 0" if 0 < least < 1 else f"{least:g} {upto}"
+            raise UsageError(f"{flag.replace('_', '-')} {value:g}: it is {above}.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(ReaderOptions):
     """Which columns to read, and how a picture is fitted onto the model's canvas."""
 
+    frames: Literal["first", "error"] = "first"
+    """Of animations and multi-page files take the first frame, or count them as broken."""
     fit: Literal["crop", "squash", "pad"] = "crop"
     """Cut the middle out, squash the whole picture, or pad it."""
     crop_pct: float | None = None
@@ -34,6 +50,9 @@ class DataConfig(ReaderOptions):
     """Threads that decode (default: one a core, at most 8)."""
     cache: bool = True
     """Keep decoded pictures in the cache folder, so that later epochs cost no decoding."""
+
+    def __post_init__(self) -> None:
+        _check(self, "data", {"channels": (1, 3), "max_pixels": (1, None), "workers": (0, 256)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +94,19 @@ class TrainConfig:
     save_minutes: float = 5.0
     """Time between two checkpoints within an epoch; one is written after each epoch."""
 
+    def __post_init__(self) -> None:
+        positive, share = (1e-12, None), (0, 1)
+        limits: dict[str, tuple[float, float | None]] = {"batch": (1, None), "accumulate": (1, None)}
+        limits |= {"lr": positive, "muon_lr": positive}
+        limits |= {"final_lr": share, "warmup": share, "momentum": share, "ema": share}
+        limits |= {
+            "weight_decay": (0, None),
+            "clip": (0, None),
+            "patience": (0, None),
+            "save_minutes": (0, None),
+        }
+        _check(self, "train", limits)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
@@ -115,6 +147,9 @@ class Recipe:
     """cpu, cuda, cuda:1, mps, or auto."""
     environment: Environment | None = None
     """What the bits depend on besides; filled in by the run."""
+
+    def __post_init__(self) -> None:
+        _check(self, "", {"epochs": (1, None)})
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -164,7 +199,8 @@ def from_dict(plain: Mapping[str, Any], name: str) -> Recipe:
         value = given.pop(part, None)
         if value is None:
             continue
-        kind = value.get("family" if part == "model" else "name")
+        value = {"name": value} if isinstance(value, str) else value
+        kind = str(value.get("family" if part == "model" else "name"))
         if kind not in registry:
             raise UsageError(
                 f"{name}: {part} is {kind!r}, not one of {', '.join(registry)}.{nearest(str(kind), registry)}"

@@ -1,6 +1,7 @@
 """What a run tells about itself: the content of its report and of its model card."""
 
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from vitrail.models.vision import Vision
 from vitrail.run.card import write_card
 from vitrail.run.content import Cost, Look, ReportContent
 from vitrail.run.evaluate import Evaluation
+from vitrail.run.job import Job
 from vitrail.run.log import read_history
 from vitrail.run.report import write_report
-from vitrail.run.train import Job
 from vitrail.values import Batch, Label
 
 SHEET, SIDE = 24, 8
@@ -43,9 +44,9 @@ def _content(
     height, width = experiment.preprocess.size
     folder, galleries = job.folder, _galleries(job, test)
     return ReportContent(
-        title=f"{recipe.model.name} on {recipe.where}",
+        title=f"{recipe.model.name} on {Path(recipe.where).name}",
         model=recipe.model.name,
-        data=recipe.where,
+        data=Path(recipe.where).name,
         classes=splits.classes,
         quality=test.quality,
         multi=bool(recipe.task.multi),

@@ -13,7 +13,7 @@ from vitrail.draw.palette import CATEGORIES
 from vitrail.draw.sheet import sheet
 from vitrail.errors import VitrailError
 from vitrail.measure.calibrate import fit_temperature, probabilities
-from vitrail.measure.classify import METRICS, Classification, primary
+from vitrail.measure.classify import Classification, orders, primary
 from vitrail.values import Label
 
 RIGHT, WRONG, UNKNOWN = CATEGORIES[2], CATEGORIES[3], CATEGORIES[7]
@@ -66,8 +66,8 @@ class Classify:
 
     @property
     def orders(self) -> Mapping[str, Literal["max", "min"]]:
-        """The metrics that can choose, and which way each is better."""
-        return METRICS
+        """The metrics that are computed of these classes, and which way each is better."""
+        return orders(len(self.classes), self.multi)
 
     def calibrate(self, answers: Sequence[Label], targets: np.ndarray) -> float:
         """Return the temperature that makes these answers' probabilities mean what they say."""
