@@ -58,7 +58,9 @@ def write_pictures(folder: Path, count: int, size: int) -> None:
 
 def experiment_of(case: dict, data: Path) -> Experiment:
     recipe = start_recipe(case["model"], str(data))
-    model = replace(recipe.model, depth=case["options"].get("depth"), init="timm", stem="patch", pool="class")
+    model = replace(
+        recipe.model, depth=case["options"].get("depth"), init="normal", stem="patch", pool="class"
+    )
     train = replace(recipe.train, optimizer="adamw", batch=case["batch"], ema=0.999, lr=1e-3)
     augment = Augment(flip=True, shift=case["size"] // 16)
     return prepare(

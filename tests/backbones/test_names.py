@@ -24,7 +24,7 @@ from vitrail.errors import UsageError
     ],
 )
 def test_our_names_and_the_papers(text, name):
-    known = parse(text, offline=True)
+    known = parse(text)
     assert (known.source, known.text) == ("vitrail", name)
     assert f"vit-{known.size}{known.patch}" == name
 
@@ -33,7 +33,7 @@ def test_our_names_and_the_papers(text, name):
     "text", ["resnet50", "resnet50.a1_in1k", "swin_tiny_patch4_window7_224", "inception_v3"]
 )
 def test_timms_names(text):
-    known = parse(text, offline=True)
+    known = parse(text)
     assert (known.source, known.text) == ("timm", text)
 
 
@@ -41,14 +41,14 @@ def test_timms_names(text):
 def test_hub_ids_and_offline(text):
     assert parse(text).source == "hub"
     with pytest.raises(UsageError, match="--offline forbids the Hub"):
-        parse(text, offline=True)
+        configure(text, offline=True)
 
 
 def test_a_path_that_exists_wins(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for text in ("vit-s16", "resnet50", "timm/resnet50"):
         (tmp_path / text).mkdir(parents=True)
-        known = parse(text, offline=True)
+        known = parse(text)
         assert (known.source, known.text) == ("path", text)
 
 
@@ -94,6 +94,10 @@ def test_names_become_configs():
     assert configure("vit-ti4") == ViTConfig(size="ti", patch=4, stem="conv", pool="mean")
     assert configure("vit-pico").patch == 0
     assert configure("resnet10t") == TimmConfig(name="resnet10t")
+    for name in ("vit-pico4", "resnet10t"):  # callers pass it for both families
+        config = configure(name, offline=True)
+        config.fetch(offline=True)
+        assert config.build((32, 32), 3, offline=True).width
 
 
 def test_the_list_names_ours_then_timms_with_what_is_known():

@@ -187,6 +187,68 @@ def test_without_a_network_the_error_says_so(config):
         configure("timm/resnet50.a1_in1k")
 
 
+@pytest.fixture
+def hub(monkeypatch):
+    """Note each call of the Hub's client, and answer that nothing is in the cache."""
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    calls = []
+
+    def download(repository, file, local_files_only=False):
+        calls.append((repository, local_files_only))
+        raise LocalEntryNotFoundError("nothing here")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    return calls
+
+
+def test_offline_reaches_whoever_would_fetch(hub):
+    published, named = TimmConfig(name="resnet10t", pretrained=True), TimmConfig(weights="owner/x")
+    for ask in (
+        lambda: published.build((64, 64), 3, offline=True),
+        lambda: named.build((64, 64), 3, offline=True),
+        lambda: published.fetch(offline=True),
+        lambda: named.fetch(offline=True),
+        lambda: configure("owner/x", offline=True),
+        named.preprocessing,
+    ):
+        with pytest.raises(
+            UsageError, match=r"not in the cache \(.*models--\S+--\S+\), and --offline forbids"
+        ):
+            ask()
+    assert published.preprocessing() == timm_preprocessing("resnet10t")
+    assert len(hub) == 6
+    assert all(local for _, local in hub)
+    with pytest.raises(VitrailError, match="there is no network"):
+        named.fetch()
+    assert hub[-1] == ("owner/x", False)
+
+
+def test_what_is_in_the_cache_is_used_offline(folder, trained, monkeypatch):
+    import huggingface_hub
+
+    def download(repository, file, local_files_only=False):
+        assert repository == "owner/x"
+        assert local_files_only
+        return str(folder / file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    config = configure("owner/x", offline=True)
+    assert config == TimmConfig(name="resnet10t", weights="owner/x")
+    assert config.preprocessing() == timm_preprocessing("resnet10t")
+    backbone = config.build((64, 64), 3, offline=True).eval()
+    pixels = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(trained.fc(backbone(pixels).summary), trained(pixels))
+
+
+def test_a_path_that_is_not_there_is_no_name_on_the_hub(tmp_path):
+    for weights in (str(tmp_path / "model.safetensors"), "a/b/c"):
+        with pytest.raises(UsageError, match="no such file or folder, and no name of a model on the Hub"):
+            TimmConfig(name="resnet10t", weights=weights).build((64, 64), 3)
+
+
 def test_what_timm_does_not_publish():
     unpublished = next(name for name in timm.list_models("resnet*") if not timm.is_model_pretrained(name))
     with pytest.raises(

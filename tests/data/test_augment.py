@@ -67,6 +67,17 @@ def test_without_settings_it_is_what_the_model_sees(photograph):
     assert np.array_equal(vary(Augment(), [loaded], preprocess, [0])[0], wanted)
 
 
+@pytest.mark.parametrize("size", [(96, 96), (128, 80), (28, 28)])
+def test_none_means_none(photograph, size):
+    """Above 64 pixels too, where crops and flips would be chosen: training sees what the model answers."""
+    preprocess = Preprocess(size=size, crop_pct=0.9)
+    loaded = [preprocess.load(part) for part in (photograph, photograph[:200, :100])]
+    wanted = np.stack([preprocess.canvas(each)[0].transpose(2, 0, 1) for each in loaded])
+    assert np.array_equal(vary(PRESETS["none"].suited(size), loaded, preprocess, [0, 1]), wanted)
+    whole = Augment(crop_scale=(1.0, 1.0), shift=0, flip=False)
+    assert np.array_equal(vary(whole.suited(size), loaded, preprocess, [0, 1]), wanted)
+
+
 def test_flips_and_turns_reach_every_position():
     corner = np.zeros((8, 8), np.uint8)
     corner[1, 2] = 255
@@ -133,7 +144,7 @@ def replace_picture(loaded, picture):
 def test_a_crop_is_resampled_as_pillow_does_it(photograph, resample):
     preprocess = Preprocess(size=(96, 96), resample=resample)
     loaded = preprocess.load(photograph)
-    augment = Augment(crop_scale=(1.0, 1.0))
+    augment = Augment(crop_scale=(0.99, 1.0))  # which never fits: the centre as wide as is allowed
     got = vary(augment, [loaded], preprocess, [0])[0].transpose(1, 2, 0)
     rows, columns = loaded.picture.shape[:2]
     wide = round(rows * 4 / 3)

@@ -18,6 +18,7 @@ from sklearn.datasets import load_sample_image
 
 from vitrail.data.decode import dct_scale, decode, decode_upright
 from vitrail.data.faults import KINDS, Unreadable
+from vitrail.data.preprocess import Preprocess
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -59,7 +60,7 @@ def test_every_mode_keeps_the_picture(photograph, mode, channels, tmp_path, monk
             assert again.mode == mode
     else:
         source.save(tmp_path / "stored.tif")
-        monkeypatch.setattr("vitrail.data.decode._identified", lambda file: stored)
+        monkeypatch.setattr("vitrail.data.decode.identify", lambda file: stored)
     got = decode(str(tmp_path / "stored.tif"), channels)[0]
     assert got.dtype == np.uint8
     assert got.shape == (213, 320, channels)
@@ -295,6 +296,85 @@ def test_other_formats(photograph, form):
     got, size = decode(saved(small, form, **({"sizes": [(64, 48)]} if form == "ICO" else {})))
     assert size == (48, 64)
     assert np.abs(got.astype(int) - np.asarray(small)).mean() < 6
+
+
+# -------------------------------------------------------------------------------- Pillow's own pictures
+
+
+def kinds_of_pictures(photograph):
+    """Return pictures of every kind with a format that keeps all of each."""
+    small = photograph.resize((40, 30))
+    palette = small.quantize(16)
+    palette.info["transparency"] = 3
+    deep = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    clear = small.convert("L")
+    clear.info["transparency"] = clear.getpixel((0, 0))
+    turned = small.copy()
+    turned.getexif()[0x0112] = 6
+    alpha = Image.merge("LA", [small.convert("L"), small.getchannel(0)])
+    return {
+        "EXIF 6": (turned, "PNG"),
+        "EXIF 6 in a TIFF": (turned, "TIFF"),
+        "RGB": (small, "PNG"),
+        "P": (small.quantize(16), "PNG"),
+        "P with a transparent colour": (palette, "PNG"),
+        "L with a transparent colour": (clear, "PNG"),
+        "CMYK": (small.convert("CMYK"), "TIFF"),
+        "LA": (alpha, "PNG"),
+        "RGBA": (Image.merge("RGBA", [*small.split(), small.getchannel(0)]), "PNG"),
+        "1": (small.convert("1"), "PNG"),
+        "I;16": (Image.fromarray(deep), "PNG"),
+        "I": (Image.fromarray(deep.astype(np.int32) - 1000), "TIFF"),
+        "F": (Image.fromarray(deep.astype(np.float32) / 65535), "TIFF"),
+        "LAB": (small.convert("LAB"), "TIFF"),
+    }
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_of_pillow_is_what_its_file_is(photograph, channels, tmp_path):
+    for name, (image, form) in kinds_of_pictures(photograph).items():
+        path = tmp_path / f"picture.{form.lower()}"
+        options = {key: image.info[key] for key in ("transparency",) if key in image.info}
+        image.save(path, form, exif=image.getexif(), **options)
+        wanted, size = decode(str(path), channels)
+        before = image.mode, image.size, image.tobytes(), dict(image.getexif())
+        with Image.open(path) as opened, Image.open(path) as loaded:
+            loaded.load()
+            for each in (image, opened, loaded, loaded.copy()):
+                got = decode(each, channels)
+                assert np.array_equal(got[0], wanted), name
+                assert got[1] == size, name
+        assert before == (image.mode, image.size, image.tobytes(), dict(image.getexif()))
+        assert Preprocess(size=(20, 20), channels=channels)(image)[1].size == size
+
+
+def test_a_picture_of_pillow_is_decoded_at_full_size(photograph, tmp_path):
+    photograph.save(tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert decode(image, target=(20, 20))[0].shape == (213, 320, 3)
+        assert np.array_equal(decode(image)[0], decode(str(tmp_path / "a.jpg"))[0])
+
+
+def test_a_picture_of_pillow_that_cannot_be_used_is_named(photograph, tmp_path):
+    red, blue = Image.new("RGB", (8, 6), "red"), Image.new("RGB", (8, 6), "blue")
+    file = io.BytesIO(saved(red, "GIF", save_all=True, append_images=[blue]))
+    with Image.open(file) as film:
+        assert kind(film, frames="error") == "several frames"
+        film.seek(1)
+        assert decode(film)[0][0, 0].tolist() == [0, 0, 255]
+    assert kind(photograph, max_pixels=1000) == "too large"
+    assert kind(Image.new("L", (0, 4))) == "empty"
+    whole = saved(photograph, "JPEG")
+    with Image.open(io.BytesIO(whole[: len(whole) // 2])) as image:
+        assert kind(image) == "cut off"
+    damaged = bytearray(saved(photograph, "PNG"))
+    damaged[damaged.index(b"IDAT") + 3000] ^= 1
+    with Image.open(io.BytesIO(bytes(damaged))) as image:
+        assert kind(image) == "bad checksum"
+    photograph.save(tmp_path / "a.png")
+    image = Image.open(tmp_path / "a.png")
+    image.close()
+    assert kind(image) == "not read"
 
 
 # -------------------------------------------------------------------------------- faults

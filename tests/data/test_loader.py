@@ -115,8 +115,6 @@ def test_an_epoch_holds_every_picture_once(samples):
     assert sorted(other) == sorted(keys)
     assert other != keys
     assert not loader.broken
-    short = load(samples, drop_last=True)
-    assert len(short) == len(list(short.epoch(0))) == 6
 
 
 @pytest.mark.parametrize("augment", [None, PRESETS["strong"], Augment(flip=True, shift=2)])
@@ -139,6 +137,33 @@ def test_an_epoch_goes_on_where_it_was_left(samples, workers):
     whole = identities(load(samples).epoch(4))
     for start in range(8):
         assert identities(load(samples, workers=workers).epoch(4, start=start)) == whole[start:]
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_a_last_picture_goes_into_the_batch_before_it_in_training(samples, workers):
+    data = samples.take(np.arange(49))
+    loader = load(data, workers=workers)
+    batches = list(loader.epoch(0))
+    assert len(loader) == 6
+    assert [len(batch) for batch in batches] == [8] * 5 + [9]
+    assert [batch.number for batch in batches] == list(range(6))
+    assert sorted(key for batch in batches for key in batch.keys) == sorted(data.keys)
+    whole = identities(batches)
+    for start in range(7):
+        assert identities(load(data, workers=workers).epoch(0, start=start)) == whole[start:]
+    for options in ({"augment": None}, {"shuffle": False}):  # nothing is learned from these
+        batches = list(load(data, workers=workers, **options).epoch(0))
+        assert [len(batch) for batch in batches] == [8] * 6 + [1]
+        assert len(load(data, **options)) == 7
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "sizes"), [(1, 8, [1]), (3, 1, [1, 1, 1]), (2, 8, [2]), (3, 2, [3]), (9, 8, [9])]
+)
+def test_few_pictures_in_training(samples, count, batch, sizes):
+    loader = load(samples.take(np.arange(count)), batch=batch)
+    assert [len(each) for each in loader.epoch(0)] == sizes
+    assert len(loader) == len(sizes)
 
 
 def test_another_seed_is_another_order(samples):
@@ -402,6 +427,22 @@ def test_a_batch_without_a_picture_is_left_out(workers):
     assert [batch.number for batch in loader.epoch(0)] == [0, 1, 3, 4]
     assert [batch.number for batch in loader.epoch(0, start=2)] == [3, 4]
     assert loader.broken == dict.fromkeys(["8", "9", "10", "11"], "not a picture: of no format that is known")
+
+
+def test_a_training_batch_of_which_one_picture_is_left_is_left_out():
+    pictures = [next(crops(1)), b"nothing"]
+    data = samples_of([str(number) for number in range(20)], (pictures * 10))
+    sizes = {}
+    for shuffle in (True, False):
+        loader = load(data, batch=2, shuffle=shuffle)
+        sizes[shuffle] = {batch.number: len(batch) for batch in loader.epoch(0)}
+        assert len(loader.broken) == 10
+    assert set(sizes[False].values()) == {1}  # nothing is learned from an order that never changes
+    assert set(sizes[True].values()) == {2}
+    assert 0 < len(sizes[True]) < len(loader) == 10
+    loader = load(samples_of(["one", "two"], pictures))
+    with pytest.raises(VitrailError, match="Only 1 of 2 pictures can be read, and no two in one batch; the"):
+        list(loader.epoch(0))
 
 
 def test_nothing_but_broken_pictures_is_an_error():

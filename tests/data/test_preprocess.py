@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
+from vitrail.data.faults import Unreadable
 from vitrail.data.preprocess import RESAMPLE, Preprocess
 from vitrail.errors import UsageError
 
@@ -209,6 +210,20 @@ def test_every_kind_of_source_gives_the_same_tensor(photograph, tmp_path):
 
 
 # -------------------------------------------------------------------------------- the contract
+
+
+@pytest.mark.parametrize("form", ["GIF", "TIFF"])
+def test_several_frames_can_be_an_error(form):
+    file = io.BytesIO()
+    red, blue = Image.new("RGB", (8, 6), "red"), Image.new("RGB", (8, 6), "blue")
+    red.save(file, form, save_all=True, append_images=[blue])
+    pixels = Preprocess(size=(6, 8)).load(file.getvalue()).picture
+    assert (pixels == (255, 0, 0)).all()
+    strict = Preprocess(size=(6, 8), frames="error")
+    assert Preprocess.from_dict(json.loads(json.dumps(strict.to_dict()))) == strict
+    for answer in (strict.load, strict):
+        with pytest.raises(Unreadable, match="several frames: 2 of them, one is wanted"):
+            answer(file.getvalue())
 
 
 def test_the_contract_survives_json():

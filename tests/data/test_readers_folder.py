@@ -2,11 +2,13 @@
 
 import os
 import random
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from vitrail.data.readers import ReaderOptions, open_data
+from vitrail.data.readers.listing import find_pictures
 from vitrail.data.split import complete
 from vitrail.errors import UsageError, VitrailError
 
@@ -18,7 +20,7 @@ def make(root, *paths):
             file.mkdir(parents=True, exist_ok=True)
         else:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(path.encode())
+            file.write_bytes(os.fsencode(path))
     return root
 
 
@@ -233,3 +235,84 @@ def test_an_empty_class_folder_is_a_class_without_pictures(tmp_path):
     make(tmp_path, "train/emu/", "val/emu/1.png")
     with pytest.raises(VitrailError, match=r"no training picture of emu\. Add some, or take the class"):
         complete(open_data(tmp_path), seed=0)
+
+
+# ---------------------------------------------------------------------------------- names that are no text
+
+
+def stray(*parts):
+    return os.fsdecode(b"".join(parts))
+
+
+def test_names_that_are_not_utf8_become_text_that_can_be_stored(tmp_path):
+    cafe, empty = stray(b"caf\xe9"), stray(b"vide\xe9")
+    make(tmp_path, "bar/1.png", f"{cafe}/p\u00e8re/1.png", f"{cafe}/2.png", f"{empty}/", f"bar/x.{cafe}")
+    table = open_data(tmp_path)
+    assert table.classes == ("bar", r"caf\xe9", r"vide\xe9")
+    assert rows(table) == {
+        "bar/1.png": "bar",
+        r"caf\xe9/2.png": r"caf\xe9",
+        "caf\\xe9/p\u00e8re/1.png": r"caf\xe9",
+    }
+    samples = table.splits()["all"]
+    assert all(Path(samples.source(index)).is_file() for index in range(3))
+    for text in (*table.classes, *samples.keys, *table.notes):
+        text.encode()
+    assert r"Class folders without a picture: vide\xe9." in table.notes
+
+
+def test_classes_are_matched_across_splits_by_the_text_of_their_names(tmp_path):
+    cafe = stray(b"caf\xe9")
+    make(tmp_path, f"train/{cafe}/1.png", "train/dog/1.png", "val/caf\\xe9/2.png", "val/dog/2.png")
+    table = open_data(tmp_path)
+    assert rows(table, "train") == {r"train/caf\xe9/1.png": r"caf\xe9", "train/dog/1.png": "dog"}
+    assert rows(table, "val") == {r"val/caf\xe9/2.png": r"caf\xe9", "val/dog/2.png": "dog"}
+
+
+def test_two_classes_that_become_one_thereby_are_an_error(tmp_path):
+    make(tmp_path, stray(b"caf\xe9/1.png"), "caf\\xe9/1.png", "dog/1.png")
+    with pytest.raises(
+        VitrailError, match=r"would both be called caf\\xe9, because one is not UTF-8\. Rename"
+    ):
+        open_data(tmp_path)
+
+
+def test_groups_whose_names_are_not_utf8(tmp_path):
+    odd = stray(b"p\xff")
+    make(tmp_path, f"cat/{odd}/1.png", f"dog/{odd}/1.png", "dog/p2/1.png")
+    table = open_data(tmp_path, ReaderOptions(group="folder"))
+    assert table.group_names == (r"p\xff", "p2")
+    assert dict(zip(table.keys, table.group.tolist(), strict=True)) == {
+        r"cat/p\xff/1.png": 0,
+        r"dog/p\xff/1.png": 0,
+        "dog/p2/1.png": 1,
+    }
+
+
+# ---------------------------------------------------------------------------------- pictures to be answered
+
+
+def test_pictures_are_found_as_in_training(tmp_path, monkeypatch):
+    make(tmp_path, "data/b/2.jpg", "data/b/10.JPEG", "data/a/deep/er/x.png", "data/a/notes.txt")
+    make(tmp_path, "data/a/.hidden/1.png", "data/b/.2.jpg", "data/__MACOSX/1.png", "data/a/folder.png/")
+    make(tmp_path, stray(b"data/a/caf\xe9.png"))
+    (tmp_path / "data/b/link.png").symlink_to("nowhere.png")
+    os.mkfifo(tmp_path / "data/b/pipe.png")
+    samples = open_data(tmp_path / "data").splits()["all"]
+    trained = sorted(samples.source(index) for index in range(len(samples)))
+    root = os.path.realpath(tmp_path / "data")
+    assert find_pictures(root) == trained
+    assert find_pictures(f"{root}/a/deep") == [f"{root}/a/deep/er/x.png"]
+    names = [path.removeprefix(f"{root}/") for path in trained]
+    assert names == sorted(names)
+    assert {"b/link.png", "b/pipe.png", "a/folder.png", "b/10.JPEG"} < set(names)
+    monkeypatch.chdir(tmp_path)
+    assert find_pictures("data") == find_pictures("data/") == [f"data/{name}" for name in names]
+    assert find_pictures("data/a/folder.png") == []
+    make(tmp_path, "data/top.png")
+    assert find_pictures("data")[-1] == "data/top.png"
+    (tmp_path / "data/a/up").symlink_to(tmp_path / "data")
+    with pytest.raises(VitrailError, match="is a link to a folder above it"):
+        find_pictures("data")
+    with pytest.raises(VitrailError, match="no-such-folder cannot be listed"):
+        find_pictures("no-such-folder")

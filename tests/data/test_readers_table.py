@@ -215,6 +215,13 @@ def test_broken_jsonl(root, line, says):
         open_data(root / "t.jsonl")
 
 
+def test_half_a_character_is_named_with_its_line(root):
+    """JSON can spell what UTF-8 cannot: such a class name could not be stored."""
+    text = '{"file_name": "a.png", "label": "caf\\u00e9"}\n{"file_name": "b.png", "label": "x\\ud800"}\n'
+    with pytest.raises(VitrailError, match=r"line 2: half a character"):
+        open_data(csv(root, text, "table.jsonl"))
+
+
 def test_broken_parquet(root):
     (root / "t.parquet").write_bytes(b"PAR1 and then nothing of the kind")
     with pytest.raises(VitrailError, match=r"t\.parquet is no parquet file, or a broken one"):

@@ -78,15 +78,16 @@ def test_predict_json_lines_csv_and_hf(run, photographs, tmp_path, capsys):
     assert main(["predict", str(run), str(photographs / "tissue")]) == 0
     shown = capsys.readouterr()
     lines = [json.loads(line) for line in shown.out.splitlines()]
-    assert len(lines) == 24
+    assert len(lines) == 25
+    assert [line["file"] for line in lines if "error" in line] == [str(photographs / "tissue" / "folder.jpg")]
     assert lines[0]["label"] in ("brick wall", "gravel", "tissue", "flower")
-    assert sum(line["label"] == "tissue" for line in lines) > 15
+    assert sum(line.get("label") == "tissue" for line in lines) > 15
     assert abs(sum(lines[0]["scores"].values()) - 1) < 1e-5
 
     assert main(["predict", str(run), str(photographs / "*" / "0*.jpg"), "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(rows) == 40
-    assert set(rows[0]) >= {"file", "label", "score", "gravel"}
+    assert set(rows[0]) == {"file", "label", "score", "brick wall", "flower", "gravel", "tissue"}
 
     assert (
         main(["predict", str(run), str(photographs / "flower" / "03.jpg"), "--format", "hf", "--top", "2"])
@@ -99,7 +100,61 @@ def test_predict_json_lines_csv_and_hf(run, photographs, tmp_path, capsys):
     shown = capsys.readouterr()
     assert "cut.jpg" in shown.err
     assert shown.out == ""
-    assert len((tmp_path / "answers" / "answers.jsonl").read_text().splitlines()) == 24
+    assert len((tmp_path / "answers" / "answers.jsonl").read_text().splitlines()) == 26
+
+
+def test_predict_has_a_line_for_each_input_in_order(run, photographs, capsys):
+    good, bad = photographs / "flower" / "03.jpg", photographs / "flower" / "text.jpg"
+    words = ["predict", str(run), str(good), str(bad), str(good)]
+    capsys.readouterr()
+
+    assert main(words) == 0
+    shown = capsys.readouterr()
+    assert shown.err.count("not read:") == 1
+    first, wrong, second = map(json.loads, shown.out.splitlines())
+    assert first == second
+    assert wrong == {"file": str(bad), "error": wrong["error"]}
+    assert "not a picture" in wrong["error"]
+
+    assert main([*words, "--format", "hf"]) == 0
+    first, wrong, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first == second
+    assert wrong is None
+
+    assert main([*words, "--format", "csv"]) == 0
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    assert rows[0][0] == "file"
+    assert rows[0][-1] == "error"
+    assert [row[-1] for row in (rows[1], rows[3])] == ["", ""]
+    assert rows[2][0] == str(bad)
+    assert set(rows[2][1:-1]) == {""}
+    assert "not a picture" in rows[2][-1]
+
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["answers"]) == 2
+    assert list(found["broken"]) == [str(bad)]
+    assert main(["predict", str(run), str(bad), str(bad)]) == 1
+    assert "none of 2 pictures" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "hf"])
+def test_predict_answers_files_whose_names_are_not_text(run, photographs, tmp_path, form):
+    strange = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(strange)  # noqa: PTH102, bytes
+    for name in (b"a\xff.jpg", b"b.jpg"):
+        with open(strange + b"/" + name, "wb") as file:  # noqa: PTH123
+            file.write((photographs / "flower" / "03.jpg").read_bytes())
+    (tmp_path / "broken").mkdir()
+    with open(os.fsencode(tmp_path) + b"/broken/\xe9.jpg", "wb"):  # noqa: PTH123
+        pass
+    words = ["predict", str(run), os.fsdecode(strange), str(tmp_path / "broken"), "--format", form]
+    done = subprocess.run([sys.executable, "-m", "vitrail", *words], capture_output=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.decode().splitlines()
+    assert len(lines) == (4 if form == "csv" else 3)
+    assert form == "hf" or "caf\\xe9/a\\xff.jpg" in lines[-3].replace("\\\\", "\\")
+    assert b"broken/\\xe9.jpg: empty" in done.stderr
 
 
 def test_evaluate_repeats_what_training_measured(run, photographs, capsys):

@@ -17,14 +17,15 @@ BACKBONES: dict[str, type[ModelConfig]] = {"vit": ViTConfig, "timm": TimmConfig}
 def configure(name: str, *, offline: bool = False) -> ModelConfig:
     """Return the config of a model's name: ours, timm's, a folder in timm's layout, or a Hub id of one.
 
-    Raises UsageError for a name that nobody knows, with the nearest ones.
+    A Hub id is fetched, unless it is in the cache. Raises UsageError for a name that nobody knows, with the
+    nearest ones, and for a Hub id that is not in the cache when ``offline``.
     """
-    known = parse(name, offline=offline)
+    known = parse(name)
     if known.source == "vitrail":
         return ViTConfig.named(known.size, known.patch)
     if known.source == "timm":
         return TimmConfig(name=known.text)
-    folder = Path(known.text) if known.source == "path" else fetch(known.text)
+    folder = Path(known.text) if known.source == "path" else fetch(known.text, offline=offline)
     if not folder.is_dir():
         raise UsageError(
             f"{name}: name a model's folder, or the model by name and this file by --model.weights."

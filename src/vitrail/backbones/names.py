@@ -52,10 +52,10 @@ class Name:
     patch: int = 0
 
 
-def parse(text: str, *, offline: bool = False) -> Name:
+def parse(text: str) -> Name:
     """Understand a model's name: a path that exists, else ours, else timm's, else, with a ``/``, a Hub id.
 
-    Raises UsageError for an unknown name, with the nearest known ones, and for a Hub id when ``offline``.
+    Nothing is fetched. Raises UsageError for an unknown name, with the nearest known ones.
     """
     if text and Path(text).exists():
         return Name(source="path", text=text)
@@ -65,8 +65,6 @@ def parse(text: str, *, offline: bool = False) -> Name:
     if "/" not in text and text in _timm_names() | _timm_tagged():
         return Name(source="timm", text=text)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", text):
-        if offline:
-            raise UsageError(f"--offline forbids the Hub, and {text} is no folder here.{_suggest(text)}")
         return Name(source="hub", text=text)
     raise UsageError(f"there is no model called {text!r}.{_suggest(text)} `vitrail models` lists them all.")
 

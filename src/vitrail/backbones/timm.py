@@ -108,10 +108,11 @@ class TimmConfig:
         if not 0 <= self.drop_path < 1:
             raise UsageError(f"drop_path is a chance from 0 to below 1, not {self.drop_path:g}.")
 
-    def build(self, image_size: Size, channels: int) -> TimmBackbone:
+    def build(self, image_size: Size, channels: int, *, offline: bool = False) -> TimmBackbone:
         """Return the network for pictures of this size, with its weights or fresh ones.
 
-        Raises UsageError when it cannot be built so, VitrailError when its weights are not to be had.
+        Raises UsageError when it cannot be built so, or when its weights are not in the cache and
+        ``offline``; VitrailError when they are not to be had.
         """
         trial = try_out(partial(self._create, channels), self.name, image_size, channels)
         if trial.only and trial.only != image_size:
@@ -120,21 +121,31 @@ class TimmConfig:
             log.warning(
                 "%s takes no pictures below %dx%d: smaller ones are enlarged.", self.name, *trial.least
             )
-        source = self._source()
+        source = self._source(offline=offline)
         if source is None:
             return TimmBackbone(self._create(channels, **trial.arguments), trial)
         return TimmBackbone(self._load(source, channels, **trial.arguments), trial)
+
+    def fetch(self, *, offline: bool = False) -> None:
+        """Bring the weights to start from into the cache, unless they are there or ``offline``.
+
+        Raises what `build` raises when they are not to be had, before anything else is begun.
+        """
+        self._source(offline=offline)
 
     def untrained(self) -> "TimmConfig":
         """Return the same network without weights to start from: for who has its trained weights already."""
         return replace(self, pretrained=False, weights=None)
 
     def preprocessing(self) -> dict[str, Any]:
-        """Return what the weights were trained with (see `timm_preprocessing`); without weights nothing."""
-        source = self._source()
-        if source is None:
-            return {}
-        return timm_preprocessing(str(source) if source.is_dir() else self.name)
+        """Return what the weights were trained with (see `timm_preprocessing`); without weights nothing.
+
+        Asks no network: raises UsageError for weights on the Hub that `fetch` has not brought here.
+        """
+        if self.weights is None:
+            return timm_preprocessing(self.name) if self.pretrained else {}
+        source = self._source(offline=True)
+        return timm_preprocessing(str(source) if source and source.is_dir() else self.name)
 
     def suited(self, pictures: Size) -> "TimmConfig":  # noqa: ARG002
         """Return the network as it is: nothing of it depends on the pictures."""
@@ -166,16 +177,16 @@ class TimmConfig:
                 ) from None
             raise
 
-    def _source(self) -> Path | None:
+    def _source(self, *, offline: bool) -> Path | None:
         """Return the folder or file of the weights to start from, fetched if need be."""
         if self.weights is not None:
-            return Path(self.weights) if Path(self.weights).exists() else fetch(self.weights)
+            return Path(self.weights) if Path(self.weights).exists() else fetch(self.weights, offline=offline)
         if not self.pretrained:
             return None
         hub_id = _published(self.name).get("hf_hub_id")
         if not hub_id:
             raise UsageError(f"timm publishes no weights for {self.name}: leave out pretrained.")
-        return fetch(hub_id)
+        return fetch(hub_id, offline=offline)
 
     def _load(self, source: Path, channels: int, **arguments: Any) -> Net:
         """Return the whole network with the weights of a file or folder, then without its classifier.

@@ -185,7 +185,7 @@ class ViTConfig:
         """The model's name: size and patch."""
         return f"vit-{self.size}{self.patch or ''}"
 
-    def build(self, image_size: Size, channels: int) -> ViT:
+    def build(self, image_size: Size, channels: int, *, offline: bool = False) -> ViT:  # noqa: ARG002
         """Return the network for pictures of this size, with fresh weights from torch's global generator.
 
         Raises UsageError when the patch does not divide the pictures, or the heads the width.
@@ -218,6 +218,9 @@ class ViTConfig:
             dropout=self.dropout,
         )
         return vit.apply(INITS[self.init])
+
+    def fetch(self, *, offline: bool = False) -> None:
+        """Bring the weights to start from into the cache: there are none."""
 
     def untrained(self) -> "ViTConfig":
         """Return the same network without weights to start from, which it never has yet."""

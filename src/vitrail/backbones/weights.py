@@ -53,19 +53,30 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def fetch(hub_id: str) -> Path:
+def fetch(hub_id: str, *, offline: bool = False) -> Path:
     """Return the folder of a model on the Hub: from the cache without a network, else downloaded into it.
 
-    Only ``config.json`` and ``model.safetensors`` are fetched. Raises VitrailError when they cannot be had.
+    Only ``config.json`` and ``model.safetensors`` are fetched. Raises UsageError when the model is not in the
+    cache and ``offline``, or when that is no name, and VitrailError when it cannot be had.
     """
     from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RemoteEntryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RemoteEntryNotFoundError,
+    )
 
     files = (WEIGHTS, CONFIG)
     try:
         return [Path(hf_hub_download(hub_id, file, local_files_only=True)) for file in files][-1].parent
+    except HFValidationError:
+        raise UsageError(f"{hub_id}: no such file or folder, and no name of a model on the Hub.") from None
     except LocalEntryNotFoundError:
-        pass
+        kept = Path(constants.HF_HUB_CACHE, "models--" + hub_id.replace("/", "--"))
+    cure = "Connect, or fetch it elsewhere and name its folder."
+    if offline:
+        raise UsageError(f"{hub_id}: not in the cache ({kept}), and --offline forbids the Hub.\n{cure}")
     try:
         return [Path(hf_hub_download(hub_id, file)) for file in files][-1].parent
     except RemoteEntryNotFoundError:
@@ -74,8 +85,7 @@ def fetch(hub_id: str) -> Path:
         raise VitrailError(f"{hub_id}: the Hub refuses it ({error.response.status_code}).") from None
     except OSError:
         raise VitrailError(
-            f"{hub_id}: not in the cache ({constants.HF_HUB_CACHE}), and there is no network to fetch it.\n"
-            "Connect, or fetch it elsewhere and name its folder."
+            f"{hub_id}: not in the cache ({kept}), and there is no network to fetch it.\n{cure}"
         ) from None
 
 

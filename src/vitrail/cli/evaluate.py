@@ -1,5 +1,6 @@
 """`vitrail evaluate`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,13 +8,16 @@ import tyro
 
 from vitrail.cli.parse import Common, parse
 from vitrail.cli.say import emit, metric_rows, show_table, tell
+from vitrail.data.readers import ReaderOptions
 from vitrail.run.evaluate import evaluate
 from vitrail.run.progress import reporter
+from vitrail.values import Estimate
 
 ABOUT = "Measure a run on its own test pictures, or on another data set; classes are matched by name."
 EXAMPLES = """\
 vitrail evaluate run
 vitrail evaluate run other-pictures/ --json
+vitrail evaluate run labels.csv --label species --group site
 vitrail evaluate run --split val"""
 
 
@@ -27,6 +31,14 @@ class EvaluateWords(Common):
     """Other pictures: a folder, a table, `digits`, or hf://owner/name."""
     split: str | None = None
     """Which part (default: test; all, when the data names no parts)."""
+    file: str | None = None
+    """Of other data: the column with the picture (default: file_name, image, path or the like)."""
+    label: str | None = None
+    """Of other data: the column with the one class of each picture (default: label)."""
+    labels: tuple[str, ...] = ()
+    """Of other data: the column with all classes of each picture (default: labels), or one a class."""
+    group: str | None = None
+    """Of other data: the column of what belongs together, such as a patient (default: group, if any)."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
     offline: bool = False
@@ -36,10 +48,12 @@ class EvaluateWords(Common):
 def run(argv: Sequence[str]) -> None:
     """Measure and print."""
     words = parse(EvaluateWords(), argv, verb="evaluate", about=ABOUT, examples=EXAMPLES)
+    options = ReaderOptions(file=words.file, label=words.label, labels=words.labels, group=words.group)
     found = evaluate(
         words.run,
         words.data,
         split=words.split,
+        options=None if options == ReaderOptions() else options,
         device=words.device,
         offline=words.offline,
         progress=reporter(),
@@ -53,9 +67,22 @@ def run(argv: Sequence[str]) -> None:
     tell()
     columns = list(next(iter(found.quality.per_class.values())))
     rows = [
-        (label, str(found.quality.support[label]), *(f"{values[name].value:.3f}" for name in columns))
+        (label, f"{found.quality.support[label]:,}", *(_cell(name, values[name]) for name in columns))
         for label, values in found.quality.per_class.items()
     ]
-    show_table("By class", ("class", "pictures", *columns), rows, right=range(1, len(columns) + 2))
+    heads = [name if name in BARE else f"{TITLES.get(name, name)} (95 %)" for name in columns]
+    show_table("By class", ("class", "pictures", *heads), rows, right=range(1, len(columns) + 2))
     for key, reason in found.broken.items():
         tell(f"not read: {key}: {reason}")
+
+
+BARE = {"precision", "recall"}
+"""Numbers of a class without room for their intervals, which `--json` and the report have."""
+TITLES = {"average_precision": "avg. precision"}
+
+
+def _cell(name: str, value: Estimate) -> str:
+    """Return a number of a class, with its interval where there is room; a dash where it is undefined."""
+    if not math.isfinite(value.value):
+        return "–"
+    return f"{value.value:.3f}" if name in BARE else f"{value.value:.3f} ({value.low:.3f}–{value.high:.3f})"

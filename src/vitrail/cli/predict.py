@@ -13,6 +13,7 @@ import tyro
 from vitrail.cli.parse import Common, parse
 from vitrail.cli.say import emit, tell
 from vitrail.data.faults import Unreadable
+from vitrail.data.names import storable
 from vitrail.errors import VitrailError
 from vitrail.run.files import write_atomic
 from vitrail.run.predict import Predictor, find_pictures
@@ -37,7 +38,8 @@ class PredictWords(Common):
     pictures: tuple[str, ...] = tyro.MISSING
     """Files, folders (searched through) and patterns."""
     format: Literal["jsonl", "csv", "hf"] = "jsonl"
-    """One JSON object a line, CSV, or the dicts of transformers' image-classification pipeline."""
+    """One JSON object a line, CSV, or the dicts of transformers' image-classification pipeline; one line a
+    picture, in order. One that cannot be read has an `error` in its line; with `hf` its line is `null`."""
     out: str | None = None
     """Write into this folder instead of standard output."""
     top: int = 5
@@ -53,60 +55,59 @@ def run(argv: Sequence[str]) -> None:
     words = parse(PredictWords(), argv, verb="predict", about=ABOUT, examples=EXAMPLES)
     predictor = Predictor.load(words.run, device=words.device, batch=words.batch)
     files = find_pictures(words.pictures)
-    progress = reporter()
-    rows: list[dict[str, Any]] = []
-    broken: dict[str, str] = {}
-    for source, answer in follow(progress, "answering", predictor.stream(files), len(files)):
-        if isinstance(answer, Unreadable):
-            broken[str(source)] = str(answer)
-            continue
-        rows.append({"file": str(source), "answer": answer})
-    if not rows:
+    stream = follow(reporter(), "answering", predictor.stream(files), len(files))
+    rows: list[Row] = [(storable(str(file)), found) for file, found in stream]
+    broken = {file: found for file, found in rows if isinstance(found, Unreadable)}
+    answered = [(file, found) for file, found in rows if not isinstance(found, Unreadable)]
+    if not answered:
         raise VitrailError(
             f"none of {len(files)} pictures could be read; the first: {next(iter(broken.values()))}"
         )
-    for reason in broken.values():
-        tell(f"not read: {reason}")
+    for fault in broken.values():
+        tell(f"not read: {fault}")
     text = _hf(rows, words.top) if words.format == "hf" else FORMATS[words.format](rows)
     written: dict[str, Any] = {}
     if words.out is not None:
         target = Path(words.out) / f"answers.{'csv' if words.format == 'csv' else 'jsonl'}"
         write_atomic(target, text)
-        tell(f"{len(rows):,} answers in {target}")
+        tell(f"{len(answered):,} answers in {target}")
         written = {"out": str(target)}
     if words.json:
-        answers = [{"file": row["file"], **row["answer"].to_dict()} for row in rows]
-        emit({"answers": answers, "broken": broken} | written)
+        answers = [{"file": file, **answer.to_dict()} for file, answer in answered]
+        emit({"answers": answers, "broken": {file: fault.reason for file, fault in broken.items()}} | written)
     elif words.out is None:
         print(text, end="")  # noqa: T201
 
 
-def _jsonl(rows: Sequence[dict[str, Any]]) -> str:
-    return "".join(
-        json.dumps({"file": row["file"], **row["answer"].to_dict()}, ensure_ascii=False) + "\n"
-        for row in rows
+Row = tuple[str, Any]
+"""A file's name and its answer, or why it could not be read; in the order of the words, none left out."""
+
+
+def _jsonl(rows: Sequence[Row]) -> str:
+    lines = (
+        {"file": file} | ({"error": found.reason} if isinstance(found, Unreadable) else found.to_dict())
+        for file, found in rows
     )
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-def _hf(rows: Sequence[dict[str, Any]], top: int) -> str:
-    return "".join(json.dumps(row["answer"].to_hf(top), ensure_ascii=False) + "\n" for row in rows)
+def _hf(rows: Sequence[Row], top: int) -> str:
+    lines = (None if isinstance(found, Unreadable) else found.to_hf(top) for _, found in rows)
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
+def _csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = rows[0]["answer"].names
-    writer.writerow(["file", "label", "score", *names])
-    for row in rows:
-        answer = row["answer"]
-        writer.writerow(
-            [
-                row["file"],
-                "|".join(answer.chosen),
-                f"{answer.score:.6g}",
-                *(f"{score:.6g}" for score in answer.scores),
-            ]
-        )
+    names = next(found.names for _, found in rows if not isinstance(found, Unreadable))
+    faults = any(isinstance(found, Unreadable) for _, found in rows)
+    writer.writerow(["file", "label", "score", *names, *(["error"] if faults else [])])
+    for file, found in rows:
+        if isinstance(found, Unreadable):
+            writer.writerow([file, *[""] * (2 + len(names)), found.reason])
+        else:
+            scores = (f"{score:.6g}" for score in (found.score, *found.scores))
+            writer.writerow([file, "|".join(found.chosen), *scores, *([""] if faults else [])])
     return text.getvalue()
 
 

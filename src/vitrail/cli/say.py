@@ -34,11 +34,12 @@ def show_table(
 
 def metric_rows(metrics: Mapping[str, Mapping[str, float | None]]) -> list[tuple[str, str, str]]:
     """Return rows of metric, value and interval."""
-    return [
-        (name, _number(m["value"]), f"{_number(m['low'])} to {_number(m['high'])}")
-        for name, m in metrics.items()
-    ]
+    return [(name, _number(m["value"]), _interval(m["low"], m["high"])) for name, m in metrics.items()]
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "–" if low is None else f"{_number(low)} to {_number(high)}"
 
 
 def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
+    return "–" if value is None else f"{value:.4f}"

@@ -26,6 +26,7 @@ RATIO = 4 / 3
 ERASED = (0.02, 1 / 3)
 ERASED_RATIO = 3.3
 CANDIDATES = 256
+WHOLE = (1.0, 1.0)
 CROPPING = {"nearest": "nearest-exact", "bilinear": "bilinear", "bicubic": "bicubic", "lanczos": "bicubic"}
 
 
@@ -37,7 +38,8 @@ class Augment:
     """
 
     crop_scale: tuple[float, float] | None = None
-    """Cut out a random part: least and greatest fraction of the area (default: 0.35 1 above 64 pixels)."""
+    """Cut out a random part: least and greatest fraction of the area (default: 0.35 1 above 64 pixels; 1 1:
+    nothing is cut, and the picture is what the model sees)."""
     shift: int | None = None
     """Move by up to so many pixels; the border is repeated (default: 1 for every 28, up to 64 pixels)."""
     flip: bool | None = None
@@ -58,7 +60,7 @@ class Augment:
     """Paste parts of one picture into another; with mixup, one of the two for each batch (0: off)."""
 
     def __post_init__(self) -> None:
-        low, high = self.crop_scale or (1.0, 1.0)
+        low, high = self.crop_scale or WHOLE
         if not 0 < low <= high <= 1:
             raise UsageError(f"crop_scale is two fractions of the area, rising, not {self.crop_scale}.")
         for name, most in (("jitter", 1), ("erase", 1), ("mixup", 2), ("cutmix", 2), ("shift", 1000)):
@@ -86,7 +88,7 @@ class Augment:
 
         cut = (
             self._cut(loaded, preprocess, draw("crop", 2 * TRIES + 2))
-            if self.crop_scale
+            if self.crop_scale not in (None, WHOLE)
             else [
                 each.picture if each.picture.shape[:2] == preprocess.size else preprocess.canvas(each)[0]
                 for each in loaded
@@ -234,7 +236,7 @@ def _beta(alpha: float, seed: int, epoch: int, number: int) -> float:
 
 
 PRESETS = {
-    "none": Augment(shift=0, flip=False),
+    "none": Augment(crop_scale=WHOLE, shift=0, flip=False),
     "light": Augment(crop_scale=(0.5, 1.0), flip=True),
     "medium": Augment(crop_scale=(0.25, 1.0), flip=True, policy="trivial", erase=0.1),
     "strong": Augment(

@@ -19,46 +19,25 @@ point                          from the picture's own finite minimum to maximum 
 
 EXIF orientation is applied. The first frame of an animation or a multi-page file is the picture. A JPEG may
 be decoded at 1/2, 1/4 or 1/8 of its size (`dct_scale`), which is faster and part of the contract.
+
+A Pillow picture is what its file would be, with two exceptions: of an animation it is the frame at which it
+stands, and a JPEG has been decoded by the caller, at its full size and in colour (a file asked for grey gives
+its luma as stored). A copy of a Pillow picture has forgotten the format of its file, and with it the range of
+12-bit TIFF and of 16-bit PGM.
 """
 
-import io
-import os
-import re
-import threading
-import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Literal
 
 import numpy as np
 from PIL import Image
 
-from vitrail.data.faults import Unreadable, check_png, name_fault, name_missing
+from vitrail.data.faults import Unreadable, check_png, name_fault
+from vitrail.data.header import TURNS, identify, open_source, read_orientation, silence
 from vitrail.values import Size, Source
 
 MAX_PIXELS = 500_000_000
-FORMATS = (
-    *("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIF"),
-    *("JPEG2000", "PPM", "ICO", "PCX", "SGI", "QOI"),
-)
-"""Read when Pillow can; none that starts other programs (EPS) or takes any bytes for its own (TGA)."""
-
-ORIENTATION = 0x0112
 PHOTOMETRIC, WHITE_IS_ZERO, BITS = 262, 0, 258
-TURNS = {
-    1: (False, 1, 1),
-    2: (False, 1, -1),
-    3: (False, -1, -1),
-    4: (False, -1, 1),
-    5: (True, 1, 1),
-    6: (True, 1, -1),
-    7: (True, -1, -1),
-    8: (True, -1, 1),
-}
-"""Upright by EXIF orientation: whether rows and columns change places, then the steps down and across."""
-
-QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
-LIMIT_LIFTED = threading.Lock()
 
 Frames = Literal["first", "error"]
 
@@ -85,13 +64,15 @@ def dct_scale(size: Size, target: Size | None) -> int:
 
 
 def decode(
-    source: Source,
+    source: Source | Image.Image,
     channels: int = 3,
     target: Size | None = None,
     max_pixels: int = MAX_PIXELS,
     frames: Frames = "first",
 ) -> tuple[np.ndarray, Size]:
     """Return a picture as uint8 ``h w c`` and its upright original size.
+
+    It is given as a path, an encoded file, pixels, or a picture of Pillow (see the head of this file).
 
     With a ``target`` a JPEG is decoded at the smallest scale that is still ``target`` or more on both sides.
     Raises ``Unreadable`` when the picture cannot be decoded to its end, has more than ``max_pixels``, or has
@@ -101,8 +82,21 @@ def decode(
     return decoded.pixels, decoded.size
 
 
+def check_array(values: np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Return pixels as ``h w c`` of 1 to 4 channels; raises ``Unreadable`` for what is no picture."""
+    if values.ndim == 2:
+        values = values[:, :, None]
+    if values.ndim != 3 or values.shape[2] not in (1, 2, 3, 4):
+        raise _no_picture(values, "not a picture", "pictures are h w, h w 1, h w 3 or h w 4")
+    if not values.size:
+        raise _no_picture(values, "empty")
+    if values.shape[0] * values.shape[1] > max_pixels:
+        raise _no_picture(values, "too large", f"the limit is {max_pixels:,} pixels")
+    return values
+
+
 def decode_upright(
-    source: Source,
+    source: Source | Image.Image,
     channels: int = 3,
     target: Size | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -113,7 +107,9 @@ def decode_upright(
         pixels = _from_array(source, channels, max_pixels)
         height, width = pixels.shape[:2]
         return Decoded(pixels=pixels, size=(height, width), covers=(0, 0, width, height))
-    with _opened(source) as file:
+    if isinstance(source, Image.Image):
+        return _from_image(source, channels, max_pixels, frames)
+    with open_source(source) as file:
         where = "bytes in memory" if isinstance(source, bytes) else str(source)
         try:
             return _from_file(file, where, channels, target, max_pixels, frames)
@@ -123,38 +119,14 @@ def decode_upright(
             raise name_fault(error, file, where) from error
 
 
-def _opened(source: str | bytes) -> IO[bytes]:
-    if isinstance(source, bytes):
-        if not source:
-            raise Unreadable("bytes in memory", "empty")
-        return io.BytesIO(source)
-    try:
-        if not Path(source).is_file():  # a pipe would block for ever
-            raise name_missing(source)
-        file = Path(source).open("rb")  # noqa: SIM115, the caller closes it
-    except (OSError, ValueError) as error:
-        raise name_fault(error, None, str(source)) from error
-    if not os.fstat(file.fileno()).st_size:
-        file.close()
-        raise Unreadable(source, "empty")
-    return file
-
-
 def _from_file(
     file: IO[bytes], where: str, channels: int, target: Size | None, max_pixels: int, frames: Frames
 ) -> Decoded:
-    with _identified(file) as image:
+    with identify(file) as image:
+        _check(image, file, where, max_pixels, frames)
         width, height = image.size
-        if width * height > max_pixels:
-            raise Unreadable(where, "too large", f"{width} x {height} pixels, the limit is {max_pixels:,}")
-        if frames == "error" and image.format != "MPO":  # a telephone's second picture is no second frame
-            count = getattr(image, "n_frames", 1)
-            if count > 1:
-                raise Unreadable(where, "several frames", f"{count} of them, one is wanted")
-        if image.format == "PNG":
-            check_png(file, where)
         if image.format in ("JPEG", "MPO"):
-            lying = TURNS[_orientation(image)][0]
+            lying = TURNS[read_orientation(image)][0]
             scale = dct_scale((height, width), target[::-1] if target and lying else target)
             image.draft("L" if channels == 1 else None, (width // scale, height // scale))
             image.load()
@@ -162,33 +134,41 @@ def _from_file(
         else:
             image.load()
             scale, (width, height) = 1, image.size  # Pillow turns a TIFF while it loads it
-        return _upright(_to_bytes(image, channels), _orientation(image), (height, width), scale)
+        return _upright(_to_bytes(image, channels), read_orientation(image), (height, width), scale)
 
 
-def _identified(file: IO[bytes]) -> Image.Image:
-    """Read the header, without Pillow's remarks and without its own limit: ``max_pixels`` is ours."""
-    if not warnings.filters or warnings.filters[0] != QUIET:
-        # Not catch_warnings: it is not safe with threads, and would put back the filters of another one.
-        warnings.filterwarnings("ignore", module=QUIET[3].pattern)
-    Image.init()
-    formats = [name for name in FORMATS if name in Image.OPEN]
+def _from_image(image: Image.Image, channels: int, max_pixels: int, frames: Frames) -> Decoded:
+    """Do for a picture of Pillow, loaded or not, what is done for its file; the picture stays as it is."""
+    where = f"a picture of mode {image.mode}, {image.width} x {image.height}"
+    file = None
+    silence()
     try:
-        return Image.open(file, formats=formats)
-    except Image.DecompressionBombError:
-        with LIMIT_LIFTED:
-            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            try:
-                return Image.open(file, formats=formats)
-            finally:
-                Image.MAX_IMAGE_PIXELS = limit
+        behind = getattr(image, "fp", None)  # still there when nothing but the header has been read
+        file = None if getattr(behind, "closed", False) else behind
+        _check(image, file, where, max_pixels, frames)
+        image.load()
+        return _upright(_to_bytes(image, channels), read_orientation(image), (image.height, image.width), 1)
+    except Unreadable:
+        raise
+    except Exception as error:
+        if file is None:
+            raise Unreadable(where, "not read", " ".join(str(error).split())) from error
+        raise name_fault(error, file, where) from error
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(ORIENTATION)
-    except Exception:  # broken EXIF does not make a good picture a bad one
-        return 1
-    return value if value in TURNS else 1
+def _check(image: Image.Image, file: IO[bytes] | None, where: str, max_pixels: int, frames: Frames) -> None:
+    """Raise ``Unreadable`` for what can be told before the pixels are decoded."""
+    width, height = image.size
+    if not width * height:
+        raise Unreadable(where, "empty")
+    if width * height > max_pixels:
+        raise Unreadable(where, "too large", f"{width} x {height} pixels, the limit is {max_pixels:,}")
+    if frames == "error" and image.format != "MPO":  # a telephone's second picture is no second frame
+        count = getattr(image, "n_frames", 1)
+        if count > 1:
+            raise Unreadable(where, "several frames", f"{count} of them, one is wanted")
+    if image.format == "PNG" and file is not None:
+        check_png(file, where)
 
 
 def _upright(pixels: np.ndarray, orientation: int, size: Size, scale: int) -> Decoded:
@@ -246,14 +226,7 @@ def _scale(values: np.ndarray, top: int | None = None) -> np.ndarray:
 
 
 def _from_array(values: np.ndarray, channels: int, max_pixels: int) -> np.ndarray:
-    if values.ndim == 2:
-        values = values[:, :, None]
-    if values.ndim != 3 or values.shape[2] not in (1, 2, 3, 4):
-        raise _no_picture(values, "not a picture", "pictures are h w, h w 1, h w 3 or h w 4")
-    if not values.size:
-        raise _no_picture(values, "empty")
-    if values.shape[0] * values.shape[1] > max_pixels:
-        raise _no_picture(values, "too large", f"the limit is {max_pixels:,} pixels")
+    values = check_array(values, max_pixels)
     match values.dtype.kind, values.dtype.itemsize:
         case "u", 1:
             pass

@@ -25,7 +25,7 @@ from vitrail.data.home import cache_home
 from vitrail.data.samples import Blobs, Files, Table, Texts
 from vitrail.data.stamps import extent, stamp
 
-FORMAT = 1
+FORMAT = 2
 LEAST = 20_000
 """Smaller data sets are read afresh each time, which costs less than 0.1 s and can never be out of date."""
 LOOKS = 1_000

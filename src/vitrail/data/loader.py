@@ -31,6 +31,10 @@ class Loader:
     With ``augment`` pictures are varied (and carry no frames); without it they are what a model is asked
     about. ``workers`` threads work ahead (0: none, in the caller's own). A picture that cannot be read is
     left out of its batch and noted in ``broken`` (key -> what is wrong); a batch without any is left out.
+
+    Training (``augment`` with ``shuffle``) wants two pictures a batch, because batch normalisation has no
+    variance of one: a last batch of one goes into the batch before it, and a batch of which one picture is
+    left is left out. With a ``batch`` of 1, or a single picture, there is nothing to be done.
     """
 
     def __init__(
@@ -45,26 +49,32 @@ class Loader:
         workers: int = 0,
         cache: PixelCache | None = None,
         shuffle: bool = False,
-        drop_last: bool = False,
     ) -> None:
         self.samples, self.preprocess, self.augment, self.cache = samples, preprocess, augment, cache
-        self.batch, self.seed, self.workers = batch, seed, workers
-        self.shuffle, self.drop_last = shuffle, drop_last
+        self.batch, self.seed, self.workers, self.shuffle = batch, seed, workers, shuffle
         self.broken: dict[str, str] = {}
         self._collate = collate
 
     def __len__(self) -> int:
-        """Return the number of batches in an epoch, broken ones included."""
-        return len(self.samples) // self.batch if self.drop_last else -(-len(self.samples) // self.batch)
+        """Return the number of batches in an epoch, those included that will be left out."""
+        whole, rest = divmod(len(self.samples), self.batch)
+        merged = self.training and rest == 1 and whole > 0
+        return whole + (rest > 0 and not merged)
+
+    @property
+    def training(self) -> bool:
+        """Whether batches are there to be learned from: varied, and in another order each epoch."""
+        return self.shuffle and self.augment is not None
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch from number ``start`` on, each with its ``number``.
 
-        Raises VitrailError at the end when no picture of the epoch could be read.
+        Raises VitrailError at the end when no picture of the epoch could be read, or too few for a batch.
         """
         count = len(self.samples)
         places = order(self.seed, epoch, count) if self.shuffle else np.arange(count)
-        cuts = [(number, places[number * self.batch :][: self.batch]) for number in range(start, len(self))]
+        borders = [*range(0, len(self) * self.batch, self.batch), count]  # the last batch takes what is left
+        cuts = [(number, places[borders[number] : borders[number + 1]]) for number in range(start, len(self))]
         readable = False
         for batch, broken in self._made(cuts, epoch):
             self.broken |= broken
@@ -73,7 +83,11 @@ class Loader:
                 yield batch
         if cuts and not readable and start == 0:
             key, reason = next(iter(self.broken.items()))
-            raise VitrailError(f"None of {count} pictures can be read; the first one, {key}: {reason}")
+            number = count - len(self.broken)
+            some = f"Only {number} of {count} pictures can be read, and no two in one batch" if number else ""
+            raise VitrailError(
+                f"{some or f'None of {count} pictures can be read'}; the first one, {key}: {reason}"
+            )
 
     def _made(
         self, cuts: list[tuple[int, np.ndarray]], epoch: int
@@ -105,7 +119,7 @@ class Loader:
                 kept.append(index)
             except Unreadable as fault:
                 broken[keys[index]] = fault.reason
-        if not loaded:
+        if not loaded or (self.training and len(loaded) == 1 < len(indices)):
             return None, broken
         rows = np.array(kept)
         frames = []

@@ -1,5 +1,6 @@
 """Names of splits and classes: labels are names, so that names are what gets checked."""
 
+import os
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 
@@ -21,6 +22,11 @@ SPLITS = {
 def split_named(word: str) -> str | None:
     """Return the split that a word names (``Validation`` is ``val``), or None."""
     return SPLITS.get(word.strip().lower())
+
+
+def storable(name: str) -> str:
+    """Return a name from the file system as text that can be printed and stored: stray bytes as ``\\xe9``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def few(names: Collection[object], most: int = 3) -> str:

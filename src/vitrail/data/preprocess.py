@@ -87,7 +87,7 @@ class Preprocess:
 
     # ---------------------------------------------------------------- source -> working picture
 
-    def load(self, source: Source) -> Loaded:
+    def load(self, source: Source | Image.Image) -> Loaded:
         """Return the working picture: upright, of the size that a canvas is cut from, or a little larger.
 
         It is kept as it is when at most a quarter too large: sharper than if it were resampled twice. Raises
@@ -222,7 +222,7 @@ class Preprocess:
             values.new_tensor(shift).view(-1, 1, 1)
         )
 
-    def __call__(self, source: Source) -> tuple[np.ndarray, Frame]:
+    def __call__(self, source: Source | Image.Image) -> tuple[np.ndarray, Frame]:
         """The answering path: a source to float32 ``c h w`` and its frame. Raises ``Unreadable``."""
         pixels, frame = self.canvas(self.load(source))
         return self.normalise(np.ascontiguousarray(pixels.transpose(2, 0, 1))), frame

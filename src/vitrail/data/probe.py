@@ -3,21 +3,21 @@
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from vitrail.contracts import Samples
 from vitrail.data.chance import order
+from vitrail.data.decode import check_array
+from vitrail.data.header import identify, open_source, upright_size
 from vitrail.values import Size, Source
 
-GREY_MODES = {"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
+GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What a few pictures of a data set look like: the median ``size``, whether all share it, and colour."""
+    """What a few pictures of a data set look like: the median upright ``size``, and whether all are grey."""
 
     size: Size
-    uniform: bool
     grey: bool
 
 
@@ -27,25 +27,17 @@ def probe(samples: Samples, most: int = 64) -> Probe | None:
     seen = [look for look in (_look(samples.source(int(index))) for index in drawn) if look is not None]
     if not seen:
         return None
-    sizes = np.array([size for size, _ in seen])
-    height, width = np.median(sizes, axis=0).astype(int)
-    return Probe(
-        size=(int(height), int(width)),
-        uniform=bool((sizes == sizes[0]).all()),
-        grey=all(grey for _, grey in seen),
-    )
+    height, width = np.median(np.array([size for size, _ in seen]), axis=0).astype(int)
+    return Probe(size=(int(height), int(width)), grey=all(grey for _, grey in seen))
 
 
 def _look(source: Source) -> tuple[Size, bool] | None:
     """Return ``(size, grey)`` of one picture, or None when its header cannot be read."""
-    if isinstance(source, np.ndarray):
-        return (source.shape[0], source.shape[1]), source.ndim == 2 or source.shape[2] == 1
     try:
-        import io
-
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-            turned = picture.getexif().get(0x0112, 1) >= 5  # the EXIF orientations that swap the sides
-            size = picture.size if turned else picture.size[::-1]
-            return size, picture.mode in GREY_MODES
-    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError):
+        if isinstance(source, np.ndarray):
+            height, width, channels = check_array(source).shape
+            return (height, width), channels <= 2  # the second one is opacity
+        with open_source(source) as file, identify(file) as image:
+            return upright_size(image), image.mode in GREY_MODES
+    except Exception:  # Pillow's plugins raise a dozen types for a broken file; decoding names it
         return None

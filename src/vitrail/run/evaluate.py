@@ -72,20 +72,19 @@ def evaluate(
     folder = Path(run)
     recipe = Run(folder).recipe()
     contract = read_contract(folder)
+    if where is None and options is not None:
+        raise UsageError("columns are named for other data; the run's own is read as it was for training.")
     if where is None:
-        if options is not None:
-            raise UsageError("columns are named for other data; the run's own is read as it was for training.")
-        where = recipe.where
         parts = _own_parts(recipe, contract, offline=offline, progress=progress)
-        name = _part(where, parts, split or "test")
     else:
         parts = _other_parts(where, options or ReaderOptions(), contract, offline=offline)
-        name = _part(where, parts, split)
-        if name != "test" and os.path.realpath(where) == os.path.realpath(recipe.where):
-            progress.say(
-                f"warning: {where} is what the run was made from: its part {name!r} has pictures that chose "
-                f"weights or settings. For the held-out ones: vitrail evaluate {run}"
-            )
+    own, where = where is None, where or recipe.where
+    name = _part(where, parts, split)
+    if not own and name != "test" and os.path.realpath(where) == os.path.realpath(recipe.where):
+        progress.say(
+            f"warning: {where} is what the run was made from: its part {name!r} has pictures that chose "
+            f"weights or settings. For those that did not: vitrail evaluate {run}"
+        )
     samples = parts[name]
     if not len(samples):
         raise VitrailError(f"{where}: its part {name!r} has no picture to measure.")
@@ -124,7 +123,7 @@ def _other_parts(
 
 
 def _part(where: str, parts: Mapping[str, Samples], wanted: str | None) -> str:
-    """Return the part to measure: the one wanted, else test, else all; nobody means train by saying nothing."""
+    """Return the part to measure: the one wanted, else test, else all: never train unasked."""
     found = wanted or next((name for name in ("test", "all") if name in parts), None)
     names = ", ".join(parts)
     if found is None:

@@ -111,6 +111,7 @@ def make_loader(
 def prepare(recipe: Recipe, *, offline: bool = False) -> Experiment:
     """Read the data and resolve what the recipe leaves open; the result's recipe leaves nothing open."""
     options = replace(recipe.data, offline=recipe.data.offline or offline)
+    recipe.model.fetch(offline=options.offline)
     splits = complete(
         open_data(recipe.where, options), seed=recipe.seed, allow_shared_groups=recipe.data.shared_groups
     )

@@ -1,6 +1,7 @@
 """Answering pictures with a trained run: the same class for every task."""
 
 import glob
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,28 +9,20 @@ from typing import Self
 
 import numpy as np
 import torch
+from PIL import Image
 
 from vitrail.data.faults import Unreadable
+from vitrail.data.names import storable
+from vitrail.data.readers import listing
 from vitrail.errors import UsageError
 from vitrail.models.vision import Vision
+from vitrail.run.answer import answer_batch
 from vitrail.run.contract import Contract, load_model, read_contract
-from vitrail.run.engine import Engine, choose_device
+from vitrail.run.engine import Engine, answering_engine, choose_device
 from vitrail.values import Answer, Batch, Frame, Source
 
-SUFFIXES = {
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".bmp",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".webp",
-    ".ppm",
-    ".pgm",
-    ".jp2",
-    ".avif",
-}
+Picture = Source | os.PathLike[str] | Image.Image
+"""What can be asked about: a path, an encoded file, an array ``h w [c]``, or a Pillow picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,84 +45,93 @@ class Predictor:
         if not folder.is_dir():
             raise UsageError(f"{run}: no such run folder. Train one: vitrail train DATA --out {run}")
         contract = read_contract(folder)
-        engine = Engine(device=choose_device(device))
+        engine = answering_engine(contract.recipe, choose_device(device))
         model = load_model(folder, contract)
         engine.place(model)
         return cls(contract=contract, model=model, engine=engine, batch=batch)
 
-    def __call__(self, pictures: Source | Iterable[Source]) -> list[Answer]:
+    def __call__(self, pictures: Picture | Iterable[Picture]) -> list[Answer]:
         """Answer pictures, in order; one that cannot be read is an error that names it."""
         answers = []
-        for source, answer in self.stream(_each(pictures)):
+        for _, answer in self.stream(_each(pictures)):
             if isinstance(answer, Unreadable):
                 raise answer
             answers.append(answer)
-            del source
         return answers
 
-    def stream(self, pictures: Iterable[Source]) -> Iterator[tuple[Source, Answer | Unreadable]]:
+    def stream(self, pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Answer | Unreadable]]:
         """Answer pictures batch by batch; one that cannot be read has its error in place of an answer."""
-        waiting: list[tuple[Source, np.ndarray | Unreadable, Frame | None]] = []
-        for source in pictures:
-            try:
-                pixels, frame = self.contract.preprocess(source)
-                waiting.append((source, pixels, frame))
-            except Unreadable as error:
-                waiting.append((source, error, None))
+        waiting: list[tuple[Picture, tuple[np.ndarray, Frame] | Unreadable]] = []
+        for picture in pictures:
+            waiting.append((picture, self._load(picture)))
             if len(waiting) == self.batch:
                 yield from self._answer(waiting)
                 waiting = []
         yield from self._answer(waiting)
 
-    @torch.inference_mode()
+    def _load(self, picture: Picture) -> tuple[np.ndarray, Frame] | Unreadable:
+        """Return what the model sees of a picture, and where, or why it cannot be read."""
+        preprocess = self.contract.preprocess
+        try:
+            return preprocess.canvas(preprocess.load(_source(picture)))
+        except Unreadable as fault:
+            return fault
+
     def _answer(
-        self, waiting: Sequence[tuple[Source, np.ndarray | Unreadable, Frame | None]]
-    ) -> Iterator[tuple[Source, Answer | Unreadable]]:
-        good = [(pixels, frame) for _, pixels, frame in waiting if isinstance(pixels, np.ndarray)]
+        self, waiting: Sequence[tuple[Picture, tuple[np.ndarray, Frame] | Unreadable]]
+    ) -> Iterator[tuple[Picture, Answer | Unreadable]]:
+        good = [loaded for _, loaded in waiting if not isinstance(loaded, Unreadable)]
         answers: Iterator[Answer] = iter(())
         if good:
-            pixels = torch.from_numpy(np.stack([pixels for pixels, _ in good])).to(self.engine.device)
-            if self.engine.channels_last:
-                pixels = pixels.contiguous(memory_format=torch.channels_last)
-            frames = [frame for _, frame in good if frame is not None]
+            canvases, frames = zip(*good, strict=True)
+            pixels = np.ascontiguousarray(np.stack(canvases).transpose(0, 3, 1, 2))
             keys = [str(number) for number in range(len(good))]
-            answers = iter(self.model.answer(Batch(keys=keys, pixels={"image": pixels}, frames=frames)))
-        for source, pixels_or_error, _ in waiting:
-            yield source, pixels_or_error if isinstance(pixels_or_error, Unreadable) else next(answers)
+            batch = Batch(keys=keys, pixels={"image": torch.from_numpy(pixels)}, frames=frames)
+            answers = iter(answer_batch(self.model, batch, self.engine, self.contract.preprocess))
+        for picture, loaded in waiting:
+            yield picture, loaded if isinstance(loaded, Unreadable) else next(answers)
 
 
 def find_pictures(words: Sequence[str]) -> list[str]:
-    """Return the files that files, folders (searched through) and patterns name, in order, each once."""
-    found: dict[str, None] = {}
+    """Return the files that files, folders (searched through) and patterns name, in the order of the words.
+
+    Folders are searched as those of a data set are. What is named twice is there twice.
+    """
+    found: list[str] = []
     for word in words:
         path = Path(word)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = listing.find_pictures(word)
             if not inside:
-                raise UsageError(f"{word}: no pictures in this folder.")
-            found |= {str(p): None for p in inside}
+                raise UsageError(f"{storable(word)}: no pictures in this folder.")
+            found += inside
         elif path.exists() or path.is_symlink():
-            found[word] = None
+            found.append(word)
         else:
             matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207, Path.glob takes no absolute pattern
+            matches = [match for match in matches if listing.is_picture(match) or not Path(match).is_dir()]
             if not matches:
-                raise UsageError(f"{word}: no such file, folder or pattern.")
-            found |= dict.fromkeys(matches)
-    return list(found)
+                raise UsageError(f"{storable(word)}: no such file, folder or pattern.")
+            found += matches
+    return found
 
 
-def _each(pictures: Source | Iterable[Source]) -> Iterable[Source]:
-    if isinstance(pictures, str | bytes | Path):
-        return [pictures if isinstance(pictures, bytes) else str(pictures)]
-    if isinstance(pictures, np.ndarray) or hasattr(pictures, "getexif"):
-        return [np.asarray(pictures)]
+def _each(pictures: Picture | Iterable[Picture]) -> Iterable[Picture]:
+    if isinstance(pictures, str | bytes | os.PathLike | np.ndarray | Image.Image):
+        return [pictures]
     if isinstance(pictures, Mapping):
-        raise UsageError("pictures are paths, bytes or arrays, not a mapping.")
-    return (picture if isinstance(picture, bytes | np.ndarray) else _plain(picture) for picture in pictures)
+        raise UsageError("pictures are paths, bytes, arrays or Pillow pictures, not a mapping.")
+    return pictures
 
 
-def _plain(picture: object) -> Source:
-    return np.asarray(picture) if hasattr(picture, "getexif") else str(picture)
+def _source(picture: Picture) -> Source | Image.Image:
+    if isinstance(picture, os.PathLike):
+        return os.fspath(picture)
+    if isinstance(picture, str | bytes | np.ndarray | Image.Image):
+        return picture
+    raise UsageError(
+        f"a picture is a path, bytes, an array or a Pillow picture, not a {type(picture).__name__}."
+    )
 
 
 def load(run: str | Path, *, device: str = "auto") -> Predictor:

@@ -44,9 +44,9 @@ def _content(
     height, width = experiment.preprocess.size
     folder, galleries = job.folder, _galleries(job, test)
     return ReportContent(
-        title=f"{recipe.model.name} on {Path(recipe.where).name}",
+        title=f"{recipe.model.name} on {_data_name(recipe.where)}",
         model=recipe.model.name,
-        data=Path(recipe.where).name,
+        data=_data_name(recipe.where),
         classes=splits.classes,
         quality=test.quality,
         multi=bool(recipe.task.multi),
@@ -82,6 +82,11 @@ def _content(
         },
         made=result["finished"],
     )
+
+
+def _data_name(where: str) -> str:
+    """Return what the data is called on pages that leave this machine: a folder's own name, or a Hub id."""
+    return where if where.startswith("hf://") else Path(where).name
 
 
 def _uncalibrated(job: Job, test: Evaluation, temperature: float) -> Quality:

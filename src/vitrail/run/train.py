@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from vitrail.data.chance import key
 from vitrail.errors import VitrailError
 from vitrail.run.answer import answer_all
 from vitrail.run.contract import save_weights
+from vitrail.run.engine import answering_engine
 from vitrail.run.interrupt import Interrupt, Stopped
 from vitrail.run.job import Job, write_checkpoint
 from vitrail.run.log import Log
@@ -112,7 +114,8 @@ def validate(job: Job, interrupt: Interrupt) -> tuple[dict[str, Any], bool]:
     started = time.monotonic()
     metric = task.metric()
     with interrupt.at_once():  # nothing has changed yet: the epoch is simply validated again
-        answer_all(job.answering, job.validation, job.engine, job.experiment.preprocess, metric)
+        engine = answering_engine(job.experiment.recipe, job.engine.device)
+        answer_all(job.answering, job.validation, engine, job.experiment.preprocess, metric)
     values = metric.points()
     ranked = rank(values, *job.experiment.chooses)
     state.epoch += 1
@@ -135,11 +138,12 @@ def validate(job: Job, interrupt: Interrupt) -> tuple[dict[str, Any], bool]:
 
 
 def split_batch(batch: Batch, parts: int) -> list[Batch]:
-    """Cut a batch into at most ``parts`` of equal size, to be worked through one after the other."""
+    """Cut a batch into at most ``parts`` of about equal size, to be worked through one after the other."""
     if parts <= 1:
         return [batch]
-    size = math.ceil(len(batch) / parts)
-    cuts = [slice(start, start + size) for start in range(0, len(batch), size)]
+    parts = min(parts, max(1, len(batch) // 2))  # batch norms want two pictures at least
+    edges = [len(batch) * number // parts for number in range(parts + 1)]
+    cuts = [slice(*ends) for ends in pairwise(edges)]
     return [
         batch.with_(
             keys=batch.keys[cut],

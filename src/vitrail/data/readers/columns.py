@@ -97,6 +97,10 @@ def _jsonl(path: str, wanted: Collection[str]) -> Columns:
                 continue
             try:
                 row = json.loads(line)
+                if "\\u" in line:  # which can spell half a character, and such text can be stored nowhere
+                    json.dumps(row, ensure_ascii=False).encode()
+            except UnicodeEncodeError:
+                raise VitrailError(f"{path}, line {number}: half a character (\\ud800 to \\udfff).") from None
             except ValueError as error:
                 raise VitrailError(f"{path}, line {number} is not JSON: {error}.") from None
             if not isinstance(row, dict):

@@ -12,7 +12,7 @@ from array import array
 import numpy as np
 
 from vitrail.data.index import Watched, indexed
-from vitrail.data.names import check_alike, check_classes, few, split_named
+from vitrail.data.names import check_alike, check_classes, few, split_named, storable
 from vitrail.data.readers.listing import Contents, Listing, is_picture
 from vitrail.data.readers.options import ReaderOptions
 from vitrail.data.samples import Files, Table
@@ -43,10 +43,11 @@ def _list(root: str, grouping: str | None) -> tuple[Table, Watched]:
     split, label, group = array("b"), array("i"), array("i")
     groups: dict[str, int] = {}
     empty: list[str] = []
-    for code, (folder, _) in enumerate(splits.values()):
+    for code, (folder, contents) in enumerate(splits.values()):
+        folders = {storable(name): name for name in contents.folders}
         for index, name in enumerate(classes):
             before = len(listing)
-            class_folder = "/".join(part for part in (folder, name) if part)
+            class_folder = "/".join(part for part in (folder, folders[name]) if part)
             for below in listing.gather(class_folder):
                 split.append(code)
                 label.append(index)
@@ -71,7 +72,7 @@ def _list(root: str, grouping: str | None) -> tuple[Table, Watched]:
         splits_named=tuple(splits),
         group=np.array(group, np.int32) if grouping else None,
         group_names=tuple(groups),
-        notes=(*notes, *listing.remark()),
+        notes=tuple(map(storable, (*notes, *listing.remark()))),
     )
     return table, listing.watched
 
@@ -139,10 +140,18 @@ def _passed_over(listing: Listing, path: str, prefix: str, contents: Contents, n
 
 def _classes(root: str, splits: Places) -> tuple[str, ...]:
     """Return the sorted names of the classes, the same in every split."""
-    names = {split: contents.folders for split, (_, contents) in splits.items()}
-    for split, folders in names.items():
-        if not folders:
+    names: dict[str, list[str]] = {}
+    for split, (_, contents) in splits.items():
+        if not contents.folders:
             raise VitrailError(f"{root}: the folder of {split} is empty.")
+        folders: dict[str, str] = {}
+        for folder in contents.folders:
+            if (twin := folders.setdefault(storable(folder), folder)) != folder:
+                raise VitrailError(
+                    f"{root}: the class folders {os.fsencode(twin)!r} and {os.fsencode(folder)!r} would both "
+                    f"be called {storable(folder)}, because one is not UTF-8. Rename that one."
+                )
+        names[split] = sorted(folders)
     check_classes(sorted({name for folders in names.values() for name in folders}), root)
     check_alike(names, root)
     return tuple(next(iter(names.values())))
@@ -154,7 +163,7 @@ def _group(groups: dict[str, int], below: tuple[str, ...], listing: Listing, cla
             f"{listing.root}/{class_folder} holds pictures outside of any sub-folder, so that "
             "--data.group folder cannot tell their group."
         )
-    return groups.setdefault(below[0], len(groups))
+    return groups.setdefault(storable(below[0]), len(groups))
 
 
 def has_pictures(path: str) -> bool:

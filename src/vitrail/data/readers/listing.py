@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vitrail.data.names import few
-from vitrail.data.samples import Blobs, Texts
+from vitrail.data.samples import Blobs, Files, Texts
 from vitrail.data.stamps import extent, stamp
 from vitrail.errors import VitrailError
 
@@ -76,7 +76,7 @@ class Listing:
         return Contents(folders=sorted(folders), pictures=sorted(pictures), others=sorted(others))
 
     def gather(self, folder: str) -> Iterator[tuple[str, ...]]:
-        """Add every picture below a folder (named from the root, with slashes).
+        """Add every picture below a folder (named from the root, with slashes; empty: the root itself).
 
         Yields for each the names of the folders between ``folder`` and it. What is named like a picture and
         is none (a sub-folder, a dangling link, a pipe) is a row too, so that whoever decodes it will name
@@ -85,15 +85,15 @@ class Listing:
         waiting: list[tuple[tuple[str, ...], tuple[tuple[int, int], ...]]] = [((), ())]
         while waiting:
             below, above = waiting.pop()
-            name = "/".join((folder, *below))
-            path = f"{self.root}/{name}"
+            parts = (folder, *below) if folder else below
+            path = "/".join((self.root, *parts))
             place = _place(path)
             if place in above:
                 raise VitrailError(f"{path} is a link to a folder above it. Remove the link.")
             contents = self.look(path)
             broken = [sub for sub in contents.folders if is_picture(sub)]
             for entry in sorted(broken + contents.pictures):
-                self.add(f"{name}/{entry}")
+                self.add("/".join((*parts, entry)))
                 yield below
             self.pass_over(contents.others)
             deeper = [(*below, sub) for sub in contents.folders if not is_picture(sub)]
@@ -125,6 +125,19 @@ class Listing:
         total = self.passed.total()
         files = "1 file that is no picture was" if total == 1 else f"{total} files that are no pictures were"
         return (f"{files} passed over ({few(kinds, 5)}).",)
+
+
+def find_pictures(folder: str) -> list[str]:
+    """Return the paths of all pictures at and below a folder, sorted: those that training would find there.
+
+    What is hidden is passed over. What is named like a picture and is none (a dangling link, a pipe) is
+    there too, so that whoever decodes it will name it. Raises VitrailError for a folder that cannot be
+    listed, or a link to one above it.
+    """
+    listing = Listing(folder)
+    for _ in listing.gather(""):
+        pass
+    return sorted(Files(folder, listing.columns()[0]))
 
 
 def _hidden(name: str) -> bool:
