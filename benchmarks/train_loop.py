@@ -30,7 +30,7 @@ CASES = {
         "model": "vit-s16",
         "size": 224,
         "batch": 16,
-        "steps": 4,
+        "steps": 16,
         "timm": "vit_small_patch16_224",
         "options": {},
     },

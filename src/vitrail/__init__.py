@@ -1,4 +1,4 @@
-"""A folder of pictures becomes a trained, compared, explained and served vision model."""
+"""A folder of pictures becomes a trained, measured and reported vision model."""
 
 from typing import TYPE_CHECKING, Any
 

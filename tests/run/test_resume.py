@@ -217,5 +217,10 @@ def test_the_commands_that_recipes_and_reports_name_work(pictures, tmp_path, mon
     assert main(["train", "--recipe", "run/recipe.json", "--out", "again", "--seed", "1"]) == 0
     assert json.loads((tmp_path / "again" / "recipe.json").read_text())["seed"] == 1
     assert main(["train", "--epochs", "1", "--model", "vit-pico4", str(pictures), "--out", "third"]) == 0
+    (tmp_path / "own.json").write_text('{"model": "vit-pico4", "epochs": 1, "head": "linear"}')
+    assert main(["train", str(pictures), "--recipe", "own.json", "--out", "fourth", "--offline"]) == 0
+    assert main(["train", "--resume", "fourth", "--epochs", "2", "--offline"]) == 0
+    assert main([*words, "--out", "fifth", "--task.multi", "True"]) == 2
+    assert "has one label a picture" in capsys.readouterr().err
     assert main(["train", "--resume", "run", "--out", "else"]) == 2
     assert "take out --out" in capsys.readouterr().err

@@ -22,7 +22,7 @@ VERBS = {
 HELP = (
     """usage: vitrail VERB ... [--json] [--help]
 
-A folder of pictures becomes a trained, measured, explained and served vision model.
+A folder of pictures becomes a trained, measured and reported vision model.
 
 """
     + "\n".join(f"  {verb:<10}{about}" for verb, about in VERBS.items())

@@ -13,7 +13,7 @@ from vitrail.errors import UsageError
 from vitrail.run.folder import Run
 from vitrail.run.launch import compose, resume_run, run_recipe
 from vitrail.run.progress import reporter
-from vitrail.run.recipe import Recipe
+from vitrail.run.recipe import Recipe, read_recipe
 
 ABOUT = "Train a model on a folder of pictures, measure it, and report: all in one run folder."
 EXAMPLES = """\
@@ -54,8 +54,9 @@ def run(argv: Sequence[str]) -> None:
         offline = "--offline" in rest
         options = {f"{part}.name": names[part] for part in ("task", "head") if part in names}
         options |= {"augment": names["augment"]} if "augment" in names else {}
-        where = None if "recipe" in names else _positional(rest)
-        if where is None and "recipe" not in names:
+        told = "recipe" in names and read_recipe(Path(names["recipe"])).get("where")
+        where = None if told else _positional(rest)
+        if where is None and not told:
             if not {"--help", "-h"} & set(rest):
                 raise UsageError("DATA is missing. See vitrail train --help")
             where = "DATA"
@@ -81,7 +82,7 @@ def _resume(names: dict[str, str], rest: Sequence[str]) -> Run:
         raise UsageError(f"--resume writes into {folder}; take out --out.")
     given |= _changes(base, words)
     epochs = given.pop("epochs", None)
-    return resume_run(folder, epochs=epochs, wanted=given, progress=reporter())
+    return resume_run(folder, epochs=epochs, wanted=given, offline=words.offline, progress=reporter())
 
 
 def _changes(base: Recipe, words: Names) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from vitrail.run.progress import Progress, Silent
 from vitrail.values import Estimate
 
 MODELS: dict[str, dict[str, Any]] = {
-    "vit": {"model": "vit-pico2", "epochs": 30},
+    "vit": {"model": "vit-pico2", "epochs": 40},
     "cnn": {"model": "test_resnet", "epochs": 20, "image_size": 32},
 }
 """A small Transformer and a small convolutional network, each with its family's own recipe."""

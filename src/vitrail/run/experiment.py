@@ -121,6 +121,9 @@ def prepare(recipe: Recipe, *, offline: bool = False) -> Experiment:
             f"{recipe.where}: none of the first pictures can be read. Is this a folder of pictures?"
         )
     multi = "labels" in splits.train.targets
+    if recipe.task.multi not in (None, multi):
+        found = "any number of labels" if multi else "one label"
+        raise UsageError(f"--task.multi {recipe.task.multi}: {recipe.where} has {found} a picture.")
     canvas = recipe.image_size or look.size
     model = recipe.model.suited((canvas[0], canvas[-1]))
     recipe = replace(recipe, model=model, task=replace(recipe.task, multi=multi))
@@ -197,7 +200,7 @@ def _epochs(count: int) -> int:
 
 
 def _learning_rate(recipe: Recipe, batch: int) -> float:
-    """Scale the optimizer's rate with the batch: linearly for SGD, by the square root for the others.
+    """Scale the optimizer's rate with the batch: linearly for SGD, else above 64 by the square root.
 
     A tenth of it when trained weights are only tuned. Goyal et al., 2017; Malladi et al., "On the SDEs and
     scaling rules for adaptive gradient algorithms", 2022.
@@ -206,4 +209,4 @@ def _learning_rate(recipe: Recipe, batch: int) -> float:
     if recipe.train.optimizer == "sgd":
         return tuned * 0.1 * batch / 128
     peak = {"muon": 2e-3, "adamw": 1e-3}[recipe.train.optimizer]
-    return float(tuned * peak * (batch / 64) ** 0.5)
+    return float(tuned * peak * (max(batch, 64) / 64) ** 0.5)

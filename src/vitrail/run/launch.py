@@ -49,7 +49,7 @@ def train(
     if resume is not None:
         if where or model or recipe or out:
             raise UsageError("resume goes on with the run's own recipe: leave where, model, recipe and out.")
-        return resume_run(Path(resume), epochs=epochs, wanted=words, progress=progress)
+        return resume_run(Path(resume), epochs=epochs, wanted=words, offline=offline, progress=progress)
     start = compose(where, model, recipe, {"epochs": epochs, **words}, offline=offline)
     return run_recipe(start, out=out, offline=offline, progress=progress)
 
@@ -155,6 +155,7 @@ def resume_run(
     *,
     epochs: int | None = None,
     wanted: Mapping[str, Any] | None = None,
+    offline: bool = False,
     progress: Progress | None = None,
 ) -> Run:
     """Go on with a run that was cut off at whatever moment, to the same bits as if it had not been.
@@ -175,7 +176,7 @@ def resume_run(
         progress.say(f"{folder} is finished; train on with --epochs N, N over {recipe.epochs}.")
         return run
     recipe = replace(recipe, epochs=epochs or recipe.epochs)
-    experiment = prepare(recipe)
+    experiment = prepare(recipe, offline=offline)
     changed = differences(recipe.to_dict(), experiment.recipe.to_dict())
     if changed:
         raise VitrailError(f"{folder}: the data no longer leads to the same recipe: {'; '.join(changed)}")
