@@ -1,5 +1,8 @@
 """`vitrail demo`."""
 
+import os
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,7 +50,8 @@ def run(argv: Sequence[str]) -> None:
     pictures = results["vit"]["test"]["pictures"]
     show_table(f"On {pictures} digits held out", columns, rows, right=(1, 3, 4))
     vit = demo.runs["vit"].path
+    vitrail = "vitrail" if shutil.which("vitrail") else os.path.relpath(sys.argv[0])
     tell(f"\nreport   {demo.page}\n\nNext:")
-    tell("  vitrail train YOUR-FOLDER --model vit-s16 --out run      a folder with one folder a class")
-    tell(f"  vitrail evaluate {vit}                        every metric with its interval")
-    tell(f"  vitrail show {vit}                            what the model is made of")
+    tell(f"  {vitrail} train YOUR-PICTURES --model vit-s16     a folder with a folder for each class")
+    tell(f"  {vitrail} evaluate {vit}          every metric with its interval")
+    tell(f"  {vitrail} show {vit}              what the model is made of")
