@@ -29,6 +29,7 @@ def run(argv: Sequence[str]) -> None:
     if words.json:
         emit({"models": [row.to_dict() for row in rows]})
         return
-    cells = [(row.name, row.source, row.parameters_text, row.licence) for row in rows]
+    cells = [(row.name, row.source, row.parameters_text, row.licence or "") for row in rows]
     show_table("", ("model", "from", "parameters", "licence of the weights"), cells, right=(2,))
-    tell(f"\n{len(rows)} models. Any of these names can follow --model.")
+    found = "1 model" if len(rows) == 1 else f"{len(rows):,} models"
+    tell(f"\n{found}. Any of these names can follow --model.")
