@@ -14,6 +14,7 @@ from vitrail.run import checkpoint, job, train
 from vitrail.run.experiment import prepare
 from vitrail.run.files import locked
 from vitrail.run.launch import compose, resume_run, run_recipe
+from vitrail.run.log import read_log
 from vitrail.run.progress import Silent
 
 
@@ -224,3 +225,21 @@ def test_the_commands_that_recipes_and_reports_name_work(pictures, tmp_path, mon
     assert "has one label a picture" in capsys.readouterr().err
     assert main(["train", "--resume", "run", "--out", "else"]) == 2
     assert "take out --out" in capsys.readouterr().err
+
+
+def test_a_kill_before_validation_leaves_the_same_log(recipe, tmp_path, monkeypatch):
+    whole = run_recipe(replace(recipe, epochs=1), out=tmp_path / "whole").path
+
+    def killed(work, interrupt):
+        job.write_checkpoint(work)
+        raise Killed
+
+    monkeypatch.setattr(train, "validate", killed)
+    with pytest.raises(Killed):
+        run_recipe(replace(recipe, epochs=1), out=tmp_path / "run")
+    monkeypatch.undo()
+    resume_run(tmp_path / "run")
+    lines, expected = (
+        [{**line, "seconds": 0} for line in read_log(folder)] for folder in (tmp_path / "run", whole)
+    )
+    assert lines == expected

@@ -129,7 +129,7 @@ def validate(job: Job, interrupt: Interrupt) -> tuple[dict[str, Any], bool]:
         "epoch": state.epoch,
         "step": state.step,
         "loss": loss,
-        "lr": job.optimizers[0].param_groups[0]["lr"],
+        "lr": rate(job.experiment.recipe.train, max(state.step - 1, 0), job.steps),
         **{f"val_{name}": value if math.isfinite(value) else None for name, value in values.items()},
         "best": state.best_epoch,
         "seconds": round(state.seconds, 3),
