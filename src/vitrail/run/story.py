@@ -1,10 +1,12 @@
 """What a run tells about itself: the content of its report and of its model card."""
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from vitrail._version import __version__
 from vitrail.contracts import Samples
@@ -63,7 +65,7 @@ def _content(
         best=galleries["best"],
         worst=galleries["worst"],
         mistakes=galleries["mistakes"],
-        attention=_attention(job, model, test),
+        attention=_attention(job, model, galleries["best"]),
         cost=Cost(
             parameters=result["parameters"],
             flops=anatomy(model, experiment.preprocess.size, experiment.preprocess.channels).flops,
@@ -155,26 +157,15 @@ def _show(job: Job, test: Evaluation, index: int, row: int) -> Shown | None:
     )
 
 
-def _attention(job: Job, model: Vision, test: Evaluation) -> list[Look]:
-    """Return where a Transformer's summary looked on a few test pictures; nothing for other backbones."""
-    if not hasattr(model.backbone, "attention"):
+def _attention(job: Job, model: Vision, shown: Sequence[Shown]) -> list[Look]:
+    """Return where a Transformer's summary looked on these pictures; nothing for other backbones."""
+    if not shown or not hasattr(model.backbone, "attention"):
         return []
-    looks: list[Look] = []
-    loader = job.experiment.loader("test")
-    for batch in islice(loader.epoch(0), 1):
-        few = Batch(
-            keys=batch.keys[:SIDE],
-            pixels={"image": batch.pixels["image"][:SIDE]},
-            frames=batch.frames[:SIDE],
-        )
-        heats = EXPLAINERS["attention"]()(model, job.engine.ready(few, job.experiment.preprocess), None)
-        for heat, pixels, key in zip(heats, few.pixels["image"], few.keys, strict=True):
-            answer: Label = test.answers.answers[test.answers.keys.index(key)]
-            looks.append(
-                Look(
-                    picture=pixels.permute(1, 2, 0).numpy(),
-                    heat=heat.values,
-                    caption=", ".join(answer.chosen) or "nothing",
-                )
-            )
-    return looks
+    canvases = [np.asarray(each.picture) for each in shown]
+    pixels = torch.from_numpy(np.stack(canvases).transpose(0, 3, 1, 2).copy())
+    batch = Batch(keys=[each.caption for each in shown], pixels={"image": pixels})
+    heats = EXPLAINERS["attention"]()(model, job.engine.ready(batch, job.experiment.preprocess), None)
+    return [
+        Look(picture=canvas, heat=heat.values, caption=each.caption)
+        for canvas, heat, each in zip(canvases, heats, shown, strict=True)
+    ]
