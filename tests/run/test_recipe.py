@@ -30,6 +30,16 @@ def test_wrong_keys_and_values_are_named(name, value, said):
         compose("pictures", "vit-pico4", None, {name: value})
 
 
+def test_a_recipe_of_an_older_version_gets_the_defaults_of_newer_keys():
+    recipe = compose("pictures", "vit-s16", None, {"epochs": 3})
+    plain = json.loads(json.dumps(recipe.to_dict()))
+    for part, key in (("data", "frames"), ("train", "muon_lr"), ("head", "dropout"), ("augment", "erase")):
+        del plain[part][key]
+    again = from_dict(plain, "recipe.json")
+    assert again == recipe
+    assert again.to_dict() == recipe.to_dict()
+
+
 def test_recipe_files_that_are_missing_or_broken(tmp_path):
     with pytest.raises(UsageError, match="no such recipe"):
         read_recipe(tmp_path / "none.json")

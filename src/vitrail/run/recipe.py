@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -152,8 +152,8 @@ class Recipe:
         _check(self, "", {"epochs": (1, None)})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
+        """Return plain JSON values: every key, also those that a file left at their defaults."""
+        plain: dict[str, Any] = msgspec.to_builtins(asdict(self))
         return plain
 
 
