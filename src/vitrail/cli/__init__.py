@@ -69,8 +69,8 @@ def _run(words: list[str]) -> int:
     verb = words[0]
     if verb not in VERBS:
         raise UsageError(f"{verb}: not a verb.{nearest(verb, VERBS)} See vitrail --help")
-    # Threads that wait for each other sleep instead of spinning: as fast on an idle machine, twice as fast on
-    # a busy one. It has to be said before torch is imported.
+    # Threads that wait for each other sleep instead of spinning: on a busy machine that would keep the very
+    # thread that they wait for from running. It has to be said before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     module = importlib.import_module(f"vitrail.cli.{verb}")
     try:

@@ -26,11 +26,6 @@ PULLS = (
 """What pulls at the heat map: lightness, chroma, hue in degrees. Night, cobalt, sea, leaf, amber, day."""
 
 
-def category(index: int) -> str:
-    """Return the colour of the ``index``-th category, from the start again after the eighth."""
-    return CATEGORIES[index % len(CATEGORIES)]
-
-
 @lru_cache
 def heat_colours() -> np.ndarray:
     """Return the 256 colours of the heat map, uint8 ``256 3``, from dark (0) to light (255)."""

@@ -18,6 +18,7 @@ from vitrail.run.content import (
     written,
 )
 from vitrail.run.files import write_atomic
+from vitrail.run.folder import CARD
 
 LISTED = 50
 """Up to so many classes are listed one by one."""
@@ -35,7 +36,7 @@ def write_card(run_folder: Path, content: ReportContent) -> Path:
         _limits(content),
         _use(content),
     ]
-    path = Path(run_folder) / "README.md"
+    path = Path(run_folder) / CARD
     write_atomic(path, "\n\n".join(parts) + "\n")
     return path
 

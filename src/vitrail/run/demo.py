@@ -9,7 +9,7 @@ from typing import Any
 from vitrail.errors import UsageError
 from vitrail.run.content import Cost
 from vitrail.run.files import first_free
-from vitrail.run.folder import Run
+from vitrail.run.folder import REPORT, Run
 from vitrail.run.launch import train
 from vitrail.run.overview import OverviewRow, write_overview
 from vitrail.run.progress import Progress, Silent
@@ -33,7 +33,7 @@ class Demo:
     @property
     def page(self) -> Path:
         """The page to open first."""
-        return self.folder / "report.html"
+        return self.folder / REPORT
 
 
 def demonstrate(out: str | Path | None = None, *, seed: int = 0, progress: Progress | None = None) -> Demo:

@@ -22,6 +22,7 @@ from vitrail.run.content import (
     written,
 )
 from vitrail.run.files import write_atomic
+from vitrail.run.folder import REPORT
 
 __all__ = ["Cost", "Look", "ReportContent", "Shown", "write_report"]
 
@@ -43,7 +44,7 @@ PARTS: Sequence[Callable[[ReportContent], Section | None]] = (
 def write_report(run_folder: Path, content: ReportContent) -> Path:
     """Write ``report.html`` into a run's folder and return its path; one page that needs no network."""
     sections = [section for part in PARTS if (section := part(content)) is not None]
-    path = Path(run_folder) / "report.html"
+    path = Path(run_folder) / REPORT
     write_atomic(path, page(f"{content.title} · Vitrail", _head(content), sections, foot(content.made)))
     return path
 
