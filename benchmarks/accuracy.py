@@ -1,7 +1,7 @@
-"""The queue of long measurements: every recipe, several seeds, resumable. `make bench`.
+"""The queue of long measurements: every recipe, then every ablation, several seeds, resumable. `make bench`.
 
-Each finished run becomes a line of `results/accuracy.jsonl`; the table `results/accuracy.md` is made anew
-from all lines. A run that was cut off goes on where it was. `--minutes` limits the time.
+Each finished run becomes a line of `results/accuracy.jsonl` or `results/ablation.jsonl`; the tables beside
+them are made anew from all lines. A run that was cut off goes on where it was. `--minutes` limits the time.
 """
 
 import os
@@ -9,13 +9,20 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
 
 import argparse
+import base64
 import datetime
 import hashlib
 import json
 import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
+
+import ablation
 import record
 import vitrail
 from vitrail.run.folder import Run
@@ -24,40 +31,64 @@ from vitrail.run.progress import reporter
 from vitrail.run.recipe import read_recipe
 
 ROOT = Path(__file__).parent.parent
-LINES = record.RESULTS / "accuracy.jsonl"
 TABLE = record.RESULTS / "accuracy.md"
 SEEDS = (0, 1, 2)
+KEPT = ["key", "split", "label", "answer"]
 
 
-def digest(path: Path) -> str:
-    """Return what identifies a recipe: another recipe is another measurement."""
-    return hashlib.sha256(json.dumps(read_recipe(path), sort_keys=True).encode()).hexdigest()[:12]
+@dataclass(frozen=True)
+class Entry:
+    """One run of the queue: a recipe, under a name, in the table that it belongs to."""
+
+    table: str
+    name: str
+    recipe: dict[str, Any]
+    seed: int
+
+    @property
+    def digest(self) -> str:
+        """What identifies a recipe: another recipe is another measurement."""
+        return hashlib.sha256(json.dumps(self.recipe, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def lines(self) -> Path:
+        return record.RESULTS / f"{self.table}.jsonl"
+
+    @property
+    def done(self) -> bool:
+        wanted = (self.name, self.seed, self.digest)
+        return any((line["recipe"], line["seed"], line["digest"]) == wanted for line in read(self.lines))
 
 
-def finished() -> list[dict]:
-    return [json.loads(line) for line in LINES.read_text().splitlines()] if LINES.exists() else []
+def read(lines: Path) -> list[dict]:
+    return [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
 
 
-def waiting() -> list[tuple[Path, int]]:
-    done = {(line["recipe"], line["seed"], line["digest"]) for line in finished()}
-    recipes = sorted((ROOT / "recipes").glob("*.json"))
-    return [(path, seed) for seed in SEEDS for path in recipes if (path.stem, seed, digest(path)) not in done]
+def entries() -> list[Entry]:
+    """Return the whole queue: every first seed before any second one."""
+    recipes = [(path.stem, read_recipe(path)) for path in sorted((ROOT / "recipes").glob("*.json"))]
+    known = [("accuracy", name, recipe) for name, recipe in recipes]
+    known += [("ablation", name, recipe) for name, recipe in ablation.recipes().items()]
+    return [Entry(*each, seed) for seed in SEEDS for each in known]
 
 
-def measure(path: Path, seed: int, scratch: Path) -> dict:
+def measure(entry: Entry, scratch: Path) -> dict:
     """Carry one run out, or on, and return its line."""
-    folder = scratch / f"{path.stem}-{digest(path)}-{seed}"
+    name = "".join(letter if letter.isalnum() else "-" for letter in entry.name)
+    folder = scratch / f"{name}-{entry.digest}-{entry.seed}"
     started = time.process_time()
     if (folder / "recipe.json").exists():
         run = resume_run(folder, progress=reporter())
     else:
-        recipe = compose(None, None, path, {"seed": seed})
-        run = run_recipe(recipe, out=folder, progress=reporter())
+        draft = scratch / f"{name}.json"
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps(entry.recipe))
+        run = run_recipe(compose(None, None, draft, {"seed": entry.seed}), out=folder, progress=reporter())
     result = Run(run.path).result
-    return {
-        "recipe": path.stem,
-        "seed": seed,
-        "digest": digest(path),
+    line = {
+        "recipe": entry.name,
+        "seed": entry.seed,
+        "digest": entry.digest,
         "date": datetime.date.today().isoformat(),
         "hardware": record.machine(),
         "versions": f"vitrail {vitrail.__version__}, {record.versions('torch', 'timm')}",
@@ -66,6 +97,18 @@ def measure(path: Path, seed: int, scratch: Path) -> dict:
         "parameters": result["parameters"],
         "test": result["test"]["metrics"],
     }
+    return line | ({"right": right(run.path)} if entry.table == "ablation" else {})
+
+
+def right(folder: Path) -> str:
+    """Return which test pictures were answered rightly, a bit each, so that runs can be compared in pairs."""
+    rows = [
+        row
+        for row in pq.read_table(folder / "predictions.parquet", columns=KEPT).to_pylist()
+        if row["split"] == "test"
+    ]
+    hits = [row["answer"] == row["label"] for row in sorted(rows, key=lambda row: row["key"])]
+    return base64.b64encode(np.packbits(hits).tobytes()).decode()
 
 
 def middle(lines: list[dict], name: str) -> str:
@@ -74,8 +117,9 @@ def middle(lines: list[dict], name: str) -> str:
 
 def write_table() -> None:
     """Make the table anew: a row a recipe, the mean over its seeds, its intervals, and how many there are."""
-    current = {path.stem: digest(path) for path in (ROOT / "recipes").glob("*.json")}
-    lines = [line for line in finished() if current.get(line["recipe"]) == line["digest"]]
+    queue = [entry for entry in entries() if entry.table == "accuracy"]
+    current = {entry.name: entry.digest for entry in queue}
+    lines = [line for line in read(queue[0].lines) if current.get(line["recipe"]) == line["digest"]]
     rows = []
     for name in sorted(current):
         mine = [line for line in lines if line["recipe"] == name]
@@ -107,20 +151,25 @@ def write_table() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60, help="start no run after this many minutes")
-    parser.add_argument("--only", default="", help="only recipes whose name contains this")
+    parser.add_argument("--only", default="", help="only runs whose table or name contains this")
     parser.add_argument("--scratch", type=Path, default=ROOT / ".data" / "bench")
     arguments = parser.parse_args()
     record.RESULTS.mkdir(exist_ok=True)
     started = time.monotonic()
-    for path, seed in waiting():
-        if arguments.only in path.stem and time.monotonic() - started < 60 * arguments.minutes:
-            line = measure(path, seed, arguments.scratch)
-            with LINES.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            write_table()
+    for entry in entries():
+        asked = arguments.only in entry.table or arguments.only in entry.name
+        if entry.done or not asked or time.monotonic() - started > 60 * arguments.minutes:
+            continue
+        line = measure(entry, arguments.scratch)
+        with entry.lines.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        write_table()
+        ablation.write_table()
     write_table()
-    for path, seed in waiting():
-        print(f"still queued: {path.stem} seed {seed}")
+    ablation.write_table()
+    for entry in entries():
+        if not entry.done:
+            print(f"still queued: {entry.table} {entry.name} seed {entry.seed}")
 
 
 if __name__ == "__main__":

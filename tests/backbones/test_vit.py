@@ -23,8 +23,8 @@ def weights_of_timm(theirs):
         "prefix": state["cls_token"][0] + state["pos_embed"][0, :1],
     }
     names = {
-        "norm1": "norm_mix", "attn.qkv": "mix.qkv", "attn.proj": "mix.out",
-        "norm2": "norm_feed", "mlp.fc1": "feed.up", "mlp.fc2": "feed.down",
+        "norm1": "around_mix.norm", "attn.qkv": "mix.qkv", "attn.proj": "mix.out",
+        "norm2": "around_feed.norm", "mlp.fc1": "feed.up", "mlp.fc2": "feed.down",
     }  # fmt: skip
     for key, value in state.items():
         if key.startswith("blocks."):

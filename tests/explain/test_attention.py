@@ -32,7 +32,7 @@ def weights_by_hand(backbone, pixels, layer):
     block = backbone.encoder.blocks[layer]
     query, key, _ = (
         part.unflatten(-1, (block.mix.heads, -1)).transpose(1, 2)
-        for part in block.mix.qkv(block.norm_mix(x)).chunk(3, dim=-1)
+        for part in block.mix.qkv(block.around_mix.norm(x)).chunk(3, dim=-1)
     )
     return (query @ key.mT / query.shape[-1] ** 0.5).softmax(-1)
 

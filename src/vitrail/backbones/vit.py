@@ -1,132 +1,27 @@
-"""The Vision Transformer (Dosovitskiy et al. 2020, "An image is worth 16x16 words")."""
+"""Which Vision Transformer: its size by name, its switches, and the one place that builds it."""
 
 import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
-import torch.nn.functional as F
-from einops import rearrange, repeat
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from vitrail.backbones.names import SIZES
+from vitrail.backbones.vision_transformer import Pool, ViT, check_divides
 from vitrail.errors import UsageError, nearest
-from vitrail.nn.attention import Attention
-from vitrail.nn.block import Block
+from vitrail.nn.attention import Attention, CrossAttention
+from vitrail.nn.block import RESIDUALS, Block, PreNorm
 from vitrail.nn.droppath import DropPath
-from vitrail.nn.embed import EMBEDS
+from vitrail.nn.embed import ConvStem, PatchEmbed, TubeletEmbed
 from vitrail.nn.encoder import Encoder
-from vitrail.nn.feedforward import MLP
+from vitrail.nn.experts import Experts
+from vitrail.nn.feedforward import MLP, SwiGLU, gated_width
 from vitrail.nn.init import INITS
-from vitrail.nn.positions import LearnedPositions
-from vitrail.values import Features, Size, Tokens
-
-
-class ViT(nn.Module):
-    """Patches become tokens, tokens become features; the class token or their mean sums the picture up.
-
-    Takes pictures ``b c h w`` of any size that the patch divides; positions are resampled to their grid.
-    There is one level: the last layer's normalised tokens on their grid, at a stride of one patch.
-    """
-
-    def __init__(
-        self,
-        *,
-        embed: nn.Module,
-        positions: LearnedPositions,
-        encoder: Encoder,
-        width: int,
-        patch: int,
-        pool: Literal["class", "mean"],
-        dropout: float,
-    ) -> None:
-        super().__init__()
-        self.embed, self.positions, self.encoder = embed, positions, encoder
-        # The class token lies nowhere: what other implementations add as its position is part of it here.
-        self.prefix = nn.Parameter(torch.empty(1, width)) if pool == "class" else None
-        if self.prefix is not None:
-            nn.init.trunc_normal_(self.prefix, std=0.02)
-        self.dropout = nn.Dropout(dropout)
-        self.pool, self.patch, self.width = pool, patch, width
-        self.strides, self.channels = (patch,), (width,)
-        self.least: Size = (patch, patch)
-
-    def forward(
-        self,
-        pixels: Float[Tensor, "b c H W"],
-        valid: Bool[Tensor, "b H W"] | None = None,
-        levels: bool = True,
-    ) -> Features:
-        """Return the features; tokens of patches without a ``valid`` pixel are looked at by nobody."""
-        tokens = self.tokens(pixels, valid=valid)
-        if tokens.prefix is not None:
-            summary = tokens.prefix[:, 0]
-        elif valid is None:
-            summary = tokens.values.mean(dim=1)
-        else:
-            weights = self._visible(valid).to(tokens.values.dtype)
-            summary = torch.einsum("bnd,bn->bd", tokens.values, weights) / weights.sum(1, keepdim=True)
-        grid = rearrange(tokens.values, "b (h w) d -> b d h w", h=pixels.shape[2] // self.patch)
-        return Features(
-            levels=(grid,) if levels else (),
-            strides=self.strides if levels else (),
-            summary=summary,
-            prefix=tokens.prefix,
-        )
-
-    def tokens(
-        self,
-        pixels: Float[Tensor, "b c H W"],
-        keep: Int[Tensor, "b k"] | None = None,
-        valid: Bool[Tensor, "b H W"] | None = None,
-    ) -> Tokens:
-        """Return the last layer's tokens, normalised; with ``keep``, of these places of the grid only.
-
-        Places count row by row. The others are never computed, as masked pretraining and patch dropout want.
-        """
-        x, mask, places = self._enter(pixels, keep, valid)
-        x = self.encoder(x, mask)
-        skip = x.shape[1] - places.shape[1]
-        return Tokens(values=x[:, skip:], places=places, prefix=x[:, :skip] if skip else None)
-
-    def attention(
-        self,
-        pixels: Float[Tensor, "b c H W"],
-        layer: int = -1,
-        valid: Bool[Tensor, "b H W"] | None = None,
-    ) -> Float[Tensor, "b heads n n"]:
-        """Return the attention of one layer, from each query to each key; the class token comes first.
-
-        Raises UsageError for a layer that does not exist.
-        """
-        depth = len(self.encoder.blocks)
-        if not -depth <= layer < depth:
-            raise UsageError(f"there is no layer {layer}: this network has layers 0 to {depth - 1}.")
-        x, mask, _ = self._enter(pixels, None, valid)
-        return self.encoder.weights(x, layer, mask)
-
-    def _enter(
-        self, pixels: Tensor, keep: Tensor | None, valid: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
-        size = (pixels.shape[2], pixels.shape[3])
-        check_divides(self.patch, size)
-        grid = (size[0] // self.patch, size[1] // self.patch)
-        x = rearrange(self.embed(pixels), "b d h w -> b (h w) d") + self.positions(grid)
-        mask = None if valid is None else self._visible(valid)
-        places = repeat(torch.arange(x.shape[1], device=x.device), "n -> b n", b=len(x))
-        if keep is not None:
-            places = keep
-            x = x.gather(1, repeat(keep, "b k -> b k d", d=self.width))
-            mask = None if mask is None else mask.gather(1, keep)
-        if self.prefix is not None:
-            x = torch.cat([repeat(self.prefix, "p d -> b p d", b=len(x)), x], dim=1)
-            mask = None if mask is None else F.pad(mask, (len(self.prefix), 0), value=True)
-        return self.dropout(x), mask, places
-
-    def _visible(self, valid: Tensor) -> Tensor:
-        seen = F.max_pool2d(rearrange(valid, "b h w -> b 1 h w").float(), self.patch)
-        return seen.flatten(1) > 0
+from vitrail.nn.norm import NORMS, LayerScale
+from vitrail.nn.pool import AttentionPool
+from vitrail.nn.positions import LearnedPositions, SinePositions
+from vitrail.nn.rotary import RotaryPositions
+from vitrail.values import Size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +34,8 @@ class ViTConfig:
     """pico, ti, s, b, l, h or g."""
     patch: int = 16
     """The side of a patch in pixels, which divides the pictures' sides (0: chosen by the pictures)."""
+    tubelet: int = 0
+    """Frames of a video or slices of a volume that a patch takes in (0: pictures)."""
     width: int | None = None
     """Features of a token (default: the size's)."""
     depth: int | None = None
@@ -146,29 +43,73 @@ class ViTConfig:
     heads: int | None = None
     """Attentions side by side in a layer; they divide the width (default: the size's)."""
     mlp: int | None = None
-    """Hidden width of the feed-forward part (default: the size's)."""
-    pool: Literal["class", "mean"] = "class"
-    """What sums the picture up: a class token, or the mean of the patches' tokens."""
+    """Hidden width of the feed-forward part (default: the size's; two thirds of it for SwiGLU)."""
     stem: Literal["patch", "conv"] = "patch"
     """Pixels to tokens: one linear map of each patch, or small overlapping convolutions."""
-    init: Literal["normal", "xavier"] = "xavier"
-    """The weights at the start: normal with deviation 0.02, or Xavier-uniform."""
+    patch_bias: bool = True
+    """Whether the map of patches has a bias (CLIP's has none)."""
+    positions: Literal["none", "learned", "sine", "rotary"] = "learned"
+    """Where tokens lie: learned vectors, fixed waves, or queries and keys turned by their place."""
+    antialias: bool = True
+    """Resample learned positions with the antialiased filter, as timm does (transformers: without)."""
+    pool: Pool = "class"
+    """What sums the picture up: a class token, the patches' mean, attention (SigLIP), the class token beside
+    the mean (DINOv2's classifier) or beside a distillation token (DeiT)."""
+    registers: int = 0
+    """Tokens without a meaning, to take notes on, which keep its maps clean (Darcet et al. 2023)."""
+    enter_norm: bool = False
+    """A norm before the first layer (CLIP)."""
+    final_norm: Literal["tokens", "summary"] = "tokens"
+    """The last norm comes before the summary, or after it (mean-pooled networks of timm and MAE)."""
+    norm: Literal["layer", "rms"] = "layer"
+    """LayerNorm, or RMSNorm, which sets the strength of a token and not its mean."""
+    norm_place: Literal["pre", "post"] = "pre"
+    """Normalise where a branch begins, or after its sum with what came in, as in 2017."""
+    eps: float = 1e-6
+    """What norms add to a variance; checkpoints differ."""
+    feed: Literal["mlp", "swiglu"] = "mlp"
+    """The feed-forward part: two dense layers, or three of which one is a gate."""
+    activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu"] = "gelu"
+    """The bend of an `mlp`; SigLIP has gelu_tanh, CLIP quick_gelu."""
+    bias: Literal["all", "not-qkv", "none"] = "all"
+    """Which dense layers of the blocks have biases; without, large networks train steadier (ViT-22B)."""
+    qk_norm: bool = False
+    """Normalise queries and keys, so that attention never saturates (ViT-22B)."""
+    layer_scale: float | None = None
+    """Learned factors on each branch that start at this value: 1e-5 or so (DeiT III, DINOv2)."""
+    experts: int = 0
+    """Feed-forward parts in every second layer, of which each token takes its best (V-MoE; 0: none)."""
+    experts_top: int = 1
+    """How many experts each token takes."""
+    experts_capacity: float = 1.25
+    """In training, the tokens an expert takes at most, as a multiple of its even share."""
     drop_path: float = 0.0
     """The chance that the last layer's branches are dropped in training; earlier ones less."""
     dropout: float = 0.0
     """The chance that an activation is dropped in training."""
+    patch_drop: float = 0.0
+    """The share of the patches that training leaves out, to save as much time (Li et al. 2022, "FLIP")."""
+    init: Literal["normal", "xavier"] = "xavier"
+    """The weights at the start: normal with deviation 0.02, or Xavier-uniform."""
+    weights: str | None = None
+    """Start from these weights: a folder, a .safetensors or .npz file, or a Hub id."""
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
             known = ", ".join(SIZES)
             raise UsageError(f"there is no size {self.size!r}.{nearest(self.size, SIZES)} Sizes are {known}.")
-        for name in ("patch", "width", "depth", "heads", "mlp"):
-            value, least = getattr(self, name), int(name != "patch")
-            if value is not None and value < least:
-                raise UsageError(f"{name} must be at least {least}, not {value}.")
-        for name in ("drop_path", "dropout"):
+        least = {"patch": 0, "tubelet": 0, "registers": 0, "experts": 0, "experts_top": 1}
+        for name in ("width", "depth", "heads", "mlp", *least):
+            value = getattr(self, name)
+            if value is not None and value < least.get(name, 1):
+                raise UsageError(f"{name} must be at least {least.get(name, 1)}, not {value}.")
+        for name in ("drop_path", "dropout", "patch_drop"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} is a chance from 0 to below 1, not {getattr(self, name):g}.")
+        if self.tubelet and self.stem == "conv":
+            raise UsageError(
+                "a convolutional stem is for pictures: leave tubelet, or take --model.stem patch."
+            )
 
     @classmethod
     def named(cls, size: str, patch: int) -> "ViTConfig":
@@ -185,50 +126,73 @@ class ViTConfig:
         """The model's name: size and patch."""
         return f"vit-{self.size}{self.patch or ''}"
 
-    def build(self, image_size: Size, channels: int, *, offline: bool = False) -> ViT:  # noqa: ARG002
-        """Return the network for pictures of this size, with fresh weights from torch's global generator.
+    def build(self, image_size: Size, channels: int, *, offline: bool = False) -> ViT:
+        """Return the network for pictures of this size, with its weights, or fresh ones by torch's generator.
 
-        Raises UsageError when the patch does not divide the pictures, or the heads the width.
+        With ``tubelet`` sizes have three numbers: frames or slices, height, width.
+        Raises UsageError when the patch does not divide the pictures, or the heads the width, or when weights
+        are another network's or not in the cache and ``offline``; VitrailError when they are not to be had.
         """
         if not self.patch:
-            return self.suited(image_size).build(image_size, channels)
-        check_divides(self.patch, image_size)
-        shape = SIZES[self.size]
-        width, depth = self.width or shape.width, self.depth or shape.depth
-        heads, mlp = self.heads or shape.heads, self.mlp or shape.mlp
-        blocks = [
-            Block(
-                norm_mix=nn.LayerNorm(width, eps=1e-6),
-                mix=Attention(width, heads),
-                norm_feed=nn.LayerNorm(width, eps=1e-6),
-                feed=MLP(width, mlp, self.dropout),
-                drop=nn.Sequential(
-                    nn.Dropout(self.dropout), DropPath(self.drop_path * layer / max(depth - 1, 1))
-                ),
-            )
-            for layer in range(depth)
-        ]
+            return self.suited((image_size[-2], image_size[-1])).build(image_size, channels, offline=offline)
+        patch = (self.tubelet, self.patch, self.patch) if self.tubelet else (self.patch, self.patch)
+        check_divides(patch, image_size)
+        grid = tuple(side // each for side, each in zip(image_size, patch, strict=True))
+        width, heads = self._width, self._heads
         vit = ViT(
-            embed=EMBEDS[self.stem](channels, width, self.patch),
-            positions=LearnedPositions((image_size[0] // self.patch, image_size[1] // self.patch), width),
-            encoder=Encoder(blocks, nn.LayerNorm(width, eps=1e-6)),
-            width=width,
-            patch=self.patch,
+            embed=self._embed(channels),
+            positions=self._positions(grid),
+            rotary=RotaryPositions(width // heads, len(grid)) if self.positions == "rotary" else None,
+            enter=self._norm(width) if self.enter_norm else nn.Identity(),
+            encoder=Encoder(
+                (self._block(layer) for layer in range(self._depth)),
+                self._norm(width) if self._normed("tokens") else nn.Identity(),
+            ),
+            pooling=self._attention_pool() if self.pool == "attention" else None,
+            norm_summary=self._norm(width) if self._normed("summary") else nn.Identity(),
             pool=self.pool,
+            prefix=self.prefix_tokens,
+            width=width,
+            patch=patch,
             dropout=self.dropout,
+            patch_drop=self.patch_drop,
         )
-        return vit.apply(INITS[self.init])
+        vit.apply(INITS[self.init])
+        if self.weights is not None:
+            from vitrail.backbones.checkpoints.start import start
+
+            start(vit, self, self.weights, offline=offline)
+        return vit
+
+    @property
+    def prefix_tokens(self) -> int:
+        """How many tokens come before the patches."""
+        return self.pool.startswith("class") + (self.pool == "class+distilled") + self.registers
 
     def fetch(self, *, offline: bool = False) -> None:
-        """Bring the weights to start from into the cache: there are none."""
+        """Bring the weights to start from into the cache, unless they are there or ``offline``.
+
+        Raises what `build` raises when they are not to be had, before anything else is begun.
+        """
+        if self.weights is not None:
+            from vitrail.backbones.checkpoints.start import locate
+
+            locate(self.weights, offline=offline)
 
     def untrained(self) -> "ViTConfig":
-        """Return the same network without weights to start from, which it never has yet."""
-        return self
+        """Return the same network without weights to start from."""
+        return replace(self, weights=None)
 
     def preprocessing(self) -> dict[str, Any]:
-        """Return how pictures were prepared for the weights to start from: nothing, without such weights."""
-        return {}
+        """Return how pictures were prepared for the weights to start from: nothing, without such weights.
+
+        Asks no network: raises UsageError for weights on the Hub that `fetch` has not brought here.
+        """
+        if self.weights is None:
+            return {}
+        from vitrail.backbones.checkpoints.start import preparation
+
+        return preparation(self, self.weights)
 
     def suited(self, pictures: Size) -> "ViTConfig":
         """Return the network with its patch chosen, if it is not: 7 to 14 patches a side of pictures."""
@@ -248,14 +212,74 @@ class ViTConfig:
         height, width = (round(side * scale / self.patch) * self.patch for side in pictures)
         return height, width
 
+    @property
+    def _width(self) -> int:
+        return self.width or SIZES[self.size].width
 
-def check_divides(patch: int, size: Size) -> None:
-    """Raise UsageError, naming the nearest sizes that would do, unless the patch divides both sides."""
-    if any(side < patch or side % patch for side in size):
-        lower, upper = (
-            tuple(max(patch, (side + up) // patch * patch) for side in size) for up in (0, patch - 1)
+    @property
+    def _depth(self) -> int:
+        return self.depth or SIZES[self.size].depth
+
+    @property
+    def _heads(self) -> int:
+        return self.heads or SIZES[self.size].heads
+
+    def _normed(self, place: str) -> bool:
+        return self.final_norm == place and self.norm_place == "pre"  # post-norm blocks end with a norm
+
+    def _norm(self, width: int) -> nn.Module:
+        return NORMS[self.norm](width, self.eps, self.bias != "none")
+
+    def _embed(self, channels: int) -> nn.Module:
+        if self.tubelet:
+            sides = (self.tubelet, self.patch, self.patch)
+            return TubeletEmbed(channels, self._width, sides, bias=self.patch_bias)
+        if self.stem == "conv":
+            return ConvStem(channels, self._width, self.patch)
+        return PatchEmbed(channels, self._width, self.patch, bias=self.patch_bias)
+
+    def _positions(self, grid: tuple[int, ...]) -> nn.Module | None:
+        if self.positions == "learned":
+            return LearnedPositions(grid, self._width, antialias=self.antialias)
+        return SinePositions(self._width) if self.positions == "sine" else None
+
+    def _block(self, layer: int) -> Block:
+        drop = nn.Sequential(
+            nn.Dropout(self.dropout), DropPath(self.drop_path * layer / max(self._depth - 1, 1))
         )
-        near = f"{lower[0]}x{lower[1]}" + (f" or {upper[0]}x{upper[1]}" if upper != lower else "")
-        raise UsageError(
-            f"patches of {patch} pixels do not divide {size[0]}x{size[1]}: take {near} for --image-size."
+        return Block(
+            around_mix=self._around(drop),
+            mix=Attention(
+                self._width,
+                self._heads,
+                bias=self.bias == "all",
+                out_bias=self.bias != "none",
+                norm=self._norm if self.qk_norm else None,
+            ),
+            around_feed=self._around(drop),
+            feed=self._experts() if self.experts and layer % 2 else self._feed(),
+        )
+
+    def _around(self, drop: nn.Module) -> PreNorm:
+        scale = None if self.layer_scale is None else LayerScale(self._width, self.layer_scale)
+        return RESIDUALS[self.norm_place](self._norm(self._width), scale=scale, drop=drop)
+
+    def _feed(self) -> nn.Module:
+        hidden, bias = SIZES[self.size].mlp, self.bias != "none"
+        if self.feed == "swiglu":
+            return SwiGLU(self._width, self.mlp or gated_width(hidden), bias=bias, dropout=self.dropout)
+        return MLP(
+            self._width, self.mlp or hidden, activation=self.activation, bias=bias, dropout=self.dropout
+        )
+
+    def _experts(self) -> nn.Module:
+        experts = [self._feed() for _ in range(self.experts)]
+        return Experts(experts, self._width, top=self.experts_top, capacity=self.experts_capacity)
+
+    def _attention_pool(self) -> AttentionPool:
+        return AttentionPool(
+            self._width,
+            cross=CrossAttention(self._width, self._heads),
+            around_feed=PreNorm(self._norm(self._width)),
+            feed=self._feed(),
         )

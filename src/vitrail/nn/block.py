@@ -1,37 +1,117 @@
-"""The block that every Transformer here is stacked of."""
+"""The block that every Transformer here is stacked of, and its siblings."""
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitrail.nn.attention import Attention
+from vitrail.nn.attention import Attention, CrossAttention, Mask, OwnMask
+from vitrail.nn.rotary import Rotation
 
 
-class Block(nn.Module):
-    """One layer of finished parts: tokens are mixed with each other, then fed each by itself.
+class PreNorm(nn.Module):
+    """A residual whose branch is normalised at its entrance (Xiong et al. 2020, "On layer normalization").
 
-    Both branches are normalised at their entrance (Xiong et al. 2020, "On layer normalization in the
-    Transformer architecture": gradients stay even at depth, no warm-up is needed to survive) and added to
-    what came in; ``drop`` regularises what is added.
+    Gradients stay even at depth, so that no warm-up is needed to survive. What comes in is never normalised:
+    the last layer's output wants a norm of its own. ``scale`` and ``drop`` act on what is added.
     """
 
     def __init__(
-        self, *, norm_mix: nn.Module, mix: Attention, norm_feed: nn.Module, feed: nn.Module, drop: nn.Module
+        self, norm: nn.Module, *, scale: nn.Module | None = None, drop: nn.Module | None = None
     ) -> None:
         super().__init__()
-        self.norm_mix, self.mix = norm_mix, mix
-        self.norm_feed, self.feed = norm_feed, feed
-        self.drop = drop
+        self.norm = norm
+        self.scale, self.drop = scale or nn.Identity(), drop or nn.Identity()
+
+    def enter(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Return what the branch is given."""
+        entered: Tensor = self.norm(x)
+        return entered
+
+    def leave(self, x: Float[Tensor, "b n d"], branch: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Return what came in with the branch's output added."""
+        left: Tensor = x + self.drop(self.scale(branch))
+        return left
+
+
+class PostNorm(PreNorm):
+    """The residual of 2017: the sum is normalised (Vaswani et al. 2017).
+
+    Strong when it trains, and DETR has it; deep stacks of it diverge without a warm-up.
+    """
+
+    def enter(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Return what the branch is given: all that came in."""
+        return x
+
+    def leave(self, x: Float[Tensor, "b n d"], branch: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Return what came in with the branch's output added, normalised."""
+        left: Tensor = self.norm(super().leave(x, branch))
+        return left
+
+
+RESIDUALS = {"pre": PreNorm, "post": PostNorm}
+
+
+class Block(nn.Module):
+    """One layer of finished parts: tokens are mixed with each other, then fed each by itself."""
+
+    def __init__(self, *, around_mix: PreNorm, mix: Attention, around_feed: PreNorm, feed: nn.Module) -> None:
+        super().__init__()
+        self.around_mix, self.mix = around_mix, mix
+        self.around_feed, self.feed = around_feed, feed
 
     def forward(
-        self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None = None
+        self, x: Float[Tensor, "b n d"], mask: Mask | None = None, rotation: Rotation | None = None
     ) -> Float[Tensor, "b n d"]:
         """Return the tokens one layer deeper; ``mask`` is true where a token may be looked at."""
-        mixed: Tensor = x + self.drop(self.mix(self.norm_mix(x), mask))
-        fed: Tensor = mixed + self.drop(self.feed(self.norm_feed(mixed)))
-        return fed
+        x = self.around_mix.leave(x, self.mix(self.around_mix.enter(x), mask, rotation))
+        return self.around_feed.leave(x, self.feed(self.around_feed.enter(x)))
 
     def weights(
-        self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None = None
+        self, x: Float[Tensor, "b n d"], mask: Mask | None = None, rotation: Rotation | None = None
     ) -> Float[Tensor, "b h n n"]:
         """Return the attention that this layer pays, given what comes into it."""
-        return self.mix.weights(self.norm_mix(x), mask)
+        return self.mix.weights(self.around_mix.enter(x), mask, rotation)
+
+
+class CrossBlock(nn.Module):
+    """A layer that also looks at another sequence: a decoder's (Vaswani et al. 2017)."""
+
+    def __init__(
+        self,
+        *,
+        around_mix: PreNorm,
+        mix: Attention,
+        around_cross: PreNorm,
+        cross: CrossAttention,
+        around_feed: PreNorm,
+        feed: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.around_mix, self.mix = around_mix, mix
+        self.around_cross, self.cross = around_cross, cross
+        self.around_feed, self.feed = around_feed, feed
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        context: Float[Tensor, "b m e"],
+        mask: OwnMask | None = None,
+        context_mask: Mask | None = None,
+    ) -> Float[Tensor, "b n d"]:
+        """Return the tokens one layer deeper; each mask is true where its sequence may be looked at."""
+        x = self.around_mix.leave(x, self.mix(self.around_mix.enter(x), mask))
+        x = self.around_cross.leave(x, self.cross(self.around_cross.enter(x), context, context_mask))
+        return self.around_feed.leave(x, self.feed(self.around_feed.enter(x)))
+
+    def weights(
+        self,
+        x: Float[Tensor, "b n d"],
+        context: Float[Tensor, "b m e"],
+        mask: OwnMask | None = None,
+        context_mask: Mask | None = None,
+    ) -> tuple[Float[Tensor, "b h n n"], Float[Tensor, "b h n m"]]:
+        """Return the attention that this layer pays to its own sequence, and to the other."""
+        entered = self.around_mix.enter(x)
+        mixed = self.around_mix.leave(x, self.mix(entered, mask))
+        own = self.mix.weights(entered, mask)
+        return own, self.cross.weights(self.around_cross.enter(mixed), context, context_mask)

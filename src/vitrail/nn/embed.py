@@ -1,5 +1,7 @@
 """Pixels to a grid of tokens, ``b c (h p) (w p)`` to ``b d h w``, where ``p`` is the patch in pixels."""
 
+from collections.abc import Sequence
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -7,11 +9,27 @@ from torch import Tensor, nn
 class PatchEmbed(nn.Conv2d):
     """One linear map of each patch by itself (Dosovitskiy et al. 2020, "An image is worth 16x16 words")."""
 
-    def __init__(self, channels: int, width: int, patch: int) -> None:
-        super().__init__(channels, width, kernel_size=patch, stride=patch)
+    def __init__(self, channels: int, width: int, patch: int, *, bias: bool = True) -> None:
+        super().__init__(channels, width, kernel_size=patch, stride=patch, bias=bias)
 
     def forward(self, pixels: Float[Tensor, "b c H W"]) -> Float[Tensor, "b d h w"]:
         """Return one token a patch."""
+        return super().forward(pixels)
+
+
+class TubeletEmbed(nn.Conv3d):
+    """One linear map of each tubelet of a video, or cube of a volume: ``b c T H W`` to ``b d t h w``.
+
+    A patch of some frames carries motion (Arnab et al. 2021, "ViViT"); one of some slices is a cube.
+    ``patch`` is (frames or slices, height, width).
+    """
+
+    def __init__(self, channels: int, width: int, patch: Sequence[int], *, bias: bool = True) -> None:
+        size = (patch[0], patch[1], patch[2])
+        super().__init__(channels, width, kernel_size=size, stride=size, bias=bias)
+
+    def forward(self, pixels: Float[Tensor, "b c T H W"]) -> Float[Tensor, "b d t h w"]:
+        """Return one token a tubelet."""
         return super().forward(pixels)
 
 
@@ -43,6 +61,3 @@ class ConvStem(nn.Module):
         """Return one token a patch."""
         grid: Tensor = self.project(self.look(pixels))
         return grid
-
-
-EMBEDS: dict[str, type[PatchEmbed] | type[ConvStem]] = {"patch": PatchEmbed, "conv": ConvStem}

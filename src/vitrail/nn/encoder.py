@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from typing import cast
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitrail.nn.attention import Mask
 from vitrail.nn.block import Block
+from vitrail.nn.rotary import Rotation
 
 
 class Encoder(nn.Module):
@@ -18,16 +20,20 @@ class Encoder(nn.Module):
         self.norm = norm
 
     def forward(
-        self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None = None
+        self, x: Float[Tensor, "b n d"], mask: Mask | None = None, rotation: Rotation | None = None
     ) -> Float[Tensor, "b n d"]:
         """Return the tokens after the last block, normalised."""
         for block in self.blocks:
-            x = block(x, mask)
+            x = block(x, mask, rotation)
         normed: Tensor = self.norm(x)
         return normed
 
     def weights(
-        self, x: Float[Tensor, "b n d"], layer: int = -1, mask: Bool[Tensor, "b n"] | None = None
+        self,
+        x: Float[Tensor, "b n d"],
+        layer: int = -1,
+        mask: Mask | None = None,
+        rotation: Rotation | None = None,
     ) -> Float[Tensor, "b h n n"]:
         """Return the attention weights of one layer, counted from 0 or, when negative, from the end.
 
@@ -35,5 +41,5 @@ class Encoder(nn.Module):
         """
         depth = range(len(self.blocks))[layer]
         for block in self.blocks[:depth]:
-            x = block(x, mask)
-        return cast(Block, self.blocks[depth]).weights(x, mask)
+            x = block(x, mask, rotation)
+        return cast(Block, self.blocks[depth]).weights(x, mask, rotation)

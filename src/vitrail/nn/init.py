@@ -3,8 +3,9 @@
 import torch
 from torch import nn
 
-from vitrail.nn.attention import Attention
-from vitrail.nn.embed import PatchEmbed
+from vitrail.nn.attention import Attention, CrossAttention
+from vitrail.nn.embed import PatchEmbed, TubeletEmbed
+from vitrail.nn.modulation import Modulation
 from vitrail.nn.positions import LearnedPositions, sine
 
 
@@ -13,9 +14,9 @@ def normal(module: nn.Module) -> None:
 
     The deviation suits widths of some hundreds, where it is about Xavier's; small networks start too quietly.
     """
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) and not isinstance(module, Modulation):
         nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+        _still(module)
 
 
 def xavier(module: nn.Module) -> None:
@@ -25,20 +26,27 @@ def xavier(module: nn.Module) -> None:
     Query, key and value are three matrices in one and are drawn as three; patches are rows of a matrix.
     Learned positions start as waves of half the tokens' strength, which small networks need long to find.
     """
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) and not isinstance(module, Modulation):
         nn.init.xavier_uniform_(module.weight)
-        nn.init.zeros_(module.bias)
+        _still(module)
     elif isinstance(module, Attention):  # after its own layers: apply() visits the children first
         for matrix in module.qkv.weight.chunk(3):
             nn.init.xavier_uniform_(matrix)
-    elif isinstance(module, PatchEmbed):
+    elif isinstance(module, CrossAttention):
+        for matrix in module.key_value.weight.chunk(2):
+            nn.init.xavier_uniform_(matrix)
+    elif isinstance(module, PatchEmbed | TubeletEmbed):
         nn.init.xavier_uniform_(module.weight.flatten(1))
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+        _still(module)
     elif isinstance(module, LearnedPositions):
-        height, width, features = module.values.shape
+        *grid, features = module.values.shape
         with torch.no_grad():
-            module.values.copy_(sine((height, width), features) * 0.5**0.5)
+            module.values.copy_(sine(grid, features, temperature=None) * 0.5**0.5)
+
+
+def _still(module: nn.Linear | PatchEmbed | TubeletEmbed) -> None:
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
 
 
 INITS = {"normal": normal, "xavier": xavier}

@@ -1,0 +1,42 @@
+"""What keeps the strength of tokens even on their way through depth."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def layer_norm(width: int, eps: float = 1e-6, bias: bool = True) -> nn.Module:
+    """Return the norm of nearly every Transformer (Ba et al. 2016, "Layer normalization").
+
+    Mean and variance of each token become 0 and 1, then those that were learned.
+    """
+    return nn.LayerNorm(width, eps=eps, bias=bias)
+
+
+def rms_norm(width: int, eps: float = 1e-6, bias: bool = False) -> nn.Module:  # noqa: ARG001
+    """Return the norm of the language models of today (Zhang & Sennrich 2019, "Root mean square norm").
+
+    Only the strength of each token is set, not its mean: there is less to compute, and never a bias.
+    """
+    return nn.RMSNorm(width, eps=eps)
+
+
+NORMS: dict[str, Callable[[int, float, bool], nn.Module]] = {"layer": layer_norm, "rms": rms_norm}
+
+
+class LayerScale(nn.Module):
+    """Multiply each feature of a branch by a learned factor that starts small.
+
+    So every layer begins as nearly nothing and deep networks train (Touvron et al. 2021, "Going deeper with
+    image transformers"). DeiT III and DINOv2 have it.
+    """
+
+    def __init__(self, width: int, start: float) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.full((width,), start))
+
+    def forward(self, branch: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        """Return the branch, scaled."""
+        return branch * self.values
