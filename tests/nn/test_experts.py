@@ -137,6 +137,11 @@ def test_fewer_tokens_than_experts(way, shape, top):
     assert 0 <= mix.routing.dropped < 1
 
 
+def test_without_a_limit_nothing_is_dropped_in_training(way):
+    mix, x = mixture(capacity=math.inf, spread=3.0), tokens()
+    torch.testing.assert_close(mix(x), mix.eval()(x))
+
+
 def test_a_single_expert_is_the_plain_layer():
     mix, x = mixture(1, 1), tokens()
     torch.testing.assert_close(mix(x), mix.experts[0](x))

@@ -1,13 +1,15 @@
 """Which Vision Transformer: its size by name, its switches, and the one place that builds it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import nn
 
+from vitrail.backbones.entrance import Entrance, check_divides
 from vitrail.backbones.names import SIZES
-from vitrail.backbones.vision_transformer import Pool, ViT, check_divides
+from vitrail.backbones.vision_transformer import Pool, ViT
 from vitrail.errors import UsageError, nearest
 from vitrail.nn.attention import Attention, CrossAttention
 from vitrail.nn.block import RESIDUALS, Block, PreNorm
@@ -126,7 +128,7 @@ class ViTConfig:
         """The model's name: size and patch."""
         return f"vit-{self.size}{self.patch or ''}"
 
-    def build(self, image_size: Size, channels: int, *, offline: bool = False) -> ViT:
+    def build(self, image_size: Sequence[int], channels: int, *, offline: bool = False) -> ViT:
         """Return the network for pictures of this size, with its weights, or fresh ones by torch's generator.
 
         With ``tubelet`` sizes have three numbers: frames or slices, height, width.
@@ -135,14 +137,9 @@ class ViTConfig:
         """
         if not self.patch:
             return self.suited((image_size[-2], image_size[-1])).build(image_size, channels, offline=offline)
-        patch = (self.tubelet, self.patch, self.patch) if self.tubelet else (self.patch, self.patch)
-        check_divides(patch, image_size)
-        grid = tuple(side // each for side, each in zip(image_size, patch, strict=True))
-        width, heads = self._width, self._heads
+        width = self._width
         vit = ViT(
-            embed=self._embed(channels),
-            positions=self._positions(grid),
-            rotary=RotaryPositions(width // heads, len(grid)) if self.positions == "rotary" else None,
+            self.entrance(image_size, channels),
             enter=self._norm(width) if self.enter_norm else nn.Identity(),
             encoder=Encoder(
                 (self._block(layer) for layer in range(self._depth)),
@@ -153,7 +150,6 @@ class ViTConfig:
             pool=self.pool,
             prefix=self.prefix_tokens,
             width=width,
-            patch=patch,
             dropout=self.dropout,
             patch_drop=self.patch_drop,
         )
@@ -163,6 +159,22 @@ class ViTConfig:
 
             start(vit, self, self.weights, offline=offline)
         return vit
+
+    def entrance(self, image_size: Sequence[int], channels: int) -> Entrance:
+        """Return what makes tokens of pictures of this size, to be initialised.
+
+        Raises UsageError when the patch does not divide them.
+        """
+        patch = (self.tubelet, self.patch, self.patch) if self.tubelet else (self.patch, self.patch)
+        check_divides(patch, image_size)
+        grid = tuple(side // each for side, each in zip(image_size, patch, strict=True))
+        turned = self.positions == "rotary"
+        return Entrance(
+            embed=self._embed(channels),
+            positions=self._positions(grid),
+            rotary=RotaryPositions(self._width // self._heads, len(grid)) if turned else None,
+            patch=patch,
+        )
 
     @property
     def prefix_tokens(self) -> int:

@@ -163,5 +163,7 @@ def _weights(query: Tensor, key: Tensor, visible: Tensor | None) -> Tensor:
         scores = (
             scores + visible if visible.is_floating_point() else scores.masked_fill(~visible, float("-inf"))
         )
-    weights: Tensor = scores.softmax(dim=-1)
+    # Who may look at nothing gathers nothing, as in the kernels.
+    blind = scores.amax(dim=-1, keepdim=True) == float("-inf")
+    weights: Tensor = scores.softmax(dim=-1).masked_fill(blind, 0.0)
     return weights

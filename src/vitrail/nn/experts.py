@@ -47,8 +47,8 @@ class Experts(nn.Module):
     After a forward in training, ``routing`` holds two losses until `take_routing` fetches them:
     ``expert_balance``, the load-balancing loss times ``balance`` (Fedus et al.; 1 times that when all experts
     are used evenly), and ``expert_z``, the router z-loss times ``z``, which keeps the logits small (Zoph et
-    al. 2022, "ST-MoE"). The ``experts`` map ``t d`` to ``t d``; each must be used, or nothing trains it.
-    Raises UsageError for numbers that cannot be.
+    al. 2022, "ST-MoE"). The ``experts`` map ``t d`` to ``t d``. Raises UsageError for more choices than there
+    are experts, and for no capacity at all.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Experts(nn.Module):
         """Return how many of this many tokens an expert takes: no token comes twice."""
         if not self.training:
             return tokens
-        return min(math.ceil(self.capacity * tokens * self.top / len(self.experts)), tokens)
+        return math.ceil(min(self.capacity * tokens * self.top / len(self.experts), tokens))
 
     def _account(self, logits: Tensor, probabilities: Tensor, bounds: Tensor, room: int) -> Routing:
         sent = bounds.diff()

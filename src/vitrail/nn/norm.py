@@ -15,12 +15,20 @@ def layer_norm(width: int, eps: float = 1e-6, bias: bool = True) -> nn.Module:
     return nn.LayerNorm(width, eps=eps, bias=bias)
 
 
+class RMSNorm(nn.RMSNorm):
+    """Torch's own, which autocast forgets: it computes in the precision of its weight, whatever comes in."""
+
+    def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        """Set the strength of each token."""
+        return super().forward(x.to(self.weight.dtype)).to(x.dtype)
+
+
 def rms_norm(width: int, eps: float = 1e-6, bias: bool = False) -> nn.Module:  # noqa: ARG001
     """Return the norm of the language models of today (Zhang & Sennrich 2019, "Root mean square norm").
 
     Only the strength of each token is set, not its mean: there is less to compute, and never a bias.
     """
-    return nn.RMSNorm(width, eps=eps)
+    return RMSNorm(width, eps=eps)
 
 
 NORMS: dict[str, Callable[[int, float, bool], nn.Module]] = {"layer": layer_norm, "rms": rms_norm}
