@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vitrail.backbones import configure
-from vitrail.backbones.names import PATCHES, SIZES, list_models, parse
+from vitrail.backbones.names import parse
 from vitrail.backbones.timm import TimmConfig
 from vitrail.backbones.vit import ViTConfig
 from vitrail.errors import UsageError
@@ -98,27 +98,6 @@ def test_names_become_configs():
         config = configure(name, offline=True)
         config.fetch(offline=True)
         assert config.build((32, 32), 3, offline=True).width
-
-
-def test_the_list_names_ours_then_timms_with_what_is_known():
-    rows = list_models()
-    ours = [row for row in rows if row.source == "vitrail"]
-    assert [row.name for row in ours] == [f"vit-{size}{patch}" for size in SIZES for patch in PATCHES]
-    assert rows[: len(ours)] == ours
-    assert len(rows) > 1000
-    for name in ("vit-s16", "vit-pico8"):
-        (row,) = (row for row in ours if row.name == name)
-        built = configure(name).build((224, 224), 3)
-        assert row.parameters == sum(parameter.numel() for parameter in built.parameters())
-        assert row.parameters_text == f"{row.parameters / 1e6:.1f} M"
-    swins = list_models("Swin_Tiny")
-    assert {
-        "name": "swin_tiny_patch4_window7_224",
-        "source": "timm",
-        "parameters": None,
-        "licence": "mit",
-    } in [row.to_dict() for row in swins]
-    assert all("swin_tiny" in row.name for row in swins)
 
 
 def test_sizes_are_the_papers():

@@ -1,6 +1,5 @@
 import functools
 import json
-import logging
 
 import pytest
 import safetensors.torch
@@ -11,17 +10,6 @@ from vitrail.backbones import configure
 from vitrail.backbones.timm import TimmConfig, timm_preprocessing
 from vitrail.errors import UsageError, VitrailError
 
-# The smallest of each family, at a size that keeps it cheap.
-FAMILIES = {
-    "resnet10t": 64,
-    "swin_tiny_patch4_window7_224": 56,
-    "vit_tiny_patch16_224": 48,
-    "efficientnet_lite0": 64,
-    "inception_v3": 96,
-    "convnext_atto": 64,
-    "mobilenetv4_conv_small": 64,
-}
-
 
 @functools.cache
 def built(name, size, channels=3):
@@ -29,57 +17,8 @@ def built(name, size, channels=3):
     return TimmConfig(name=name).build(size, channels).eval()
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_the_summary_gives_timms_logits_and_the_levels_keep_their_promise(name):
-    side = FAMILIES[name]
-    backbone = built(name, (side, side))
-    sized = {"img_size": side} if name.startswith(("swin", "vit")) else {}
-    whole = timm.create_model(name, num_classes=5, **sized).eval()
-    state = whole.state_dict() | backbone.net.state_dict()
-    assert len(state) == len(backbone.net.state_dict()) + 2, "all but the classifier's weight and bias"
-    whole.load_state_dict(state)
-    pixels = torch.randn(2, 3, side, side)
-    with torch.no_grad():
-        features, logits = backbone(pixels), whole(pixels)
-        torch.testing.assert_close(whole.get_classifier()(features.summary), logits, rtol=0, atol=0)
-        torch.testing.assert_close(backbone(pixels, levels=False).summary, features.summary, rtol=0, atol=0)
-    assert features.summary.shape == (2, backbone.width)
-    assert len(features.levels) == len(backbone.strides) == len(backbone.channels)
-    assert list(backbone.strides) == sorted(set(backbone.strides))
-    for level, stride, channels in zip(features.levels, backbone.strides, backbone.channels, strict=True):
-        assert level.shape == (2, channels, -(-side // stride), -(-side // stride))
-
-
-@pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224", "levit_128s"])
-@pytest.mark.parametrize("size", [(33, 70), (7, 90)])
-def test_any_size_and_shape(name, size):
-    backbone = built(name, (64, 64))
-    with torch.no_grad():
-        features = backbone(torch.randn(1, 3, *size))
-    for level, stride in zip(features.levels, backbone.strides, strict=True):
-        assert level.shape[2:] == (-(-size[0] // stride), -(-size[1] // stride))
-    assert features.summary.isfinite().all()
-
-
-def test_only_what_needs_it_is_padded_or_enlarged(caplog):
-    caplog.set_level(logging.WARNING)
-    resnet = TimmConfig(name="resnet10t").build((70, 70), 3)
-    deit = TimmConfig(name="deit_tiny_distilled_patch16_224").build((70, 70), 3)
-    assert (resnet.multiple, resnet.only) == (1, None)
-    assert (deit.multiple, deit.least, deit.only) == (16, (16, 16), None)
-    assert not caplog.messages
-    convnext = TimmConfig(name="convnext_atto").build((20, 48), 3)
-    assert convnext.least == (32, 32)
-    levit = TimmConfig(name="levit_128s").build((60, 70), 3)
-    assert levit.only == (64, 80)
-    assert caplog.messages == [
-        "convnext_atto takes no pictures below 32x32: smaller ones are enlarged.",
-        "levit_128s takes 64x80 pictures only: others are resized to that.",
-    ]
-
-
 def test_padding_does_not_reach_the_levels():
-    backbone = built("vit_tiny_patch16_224", (64, 64))
+    backbone = built("test_vit", (48, 48))
     pixels = torch.randn(1, 3, 50, 64)
     padded = torch.nn.functional.pad(pixels, (0, 0, 0, 14))
     with torch.no_grad():
@@ -131,8 +70,9 @@ def test_a_single_file_and_grey_pictures(folder, trained):
         torch.testing.assert_close(
             trained.fc(backbone(grey).summary), trained(grey.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4
         )
+    assert configure(str(file)) == TimmConfig(name="resnet10t", weights=str(file)), "its config is beside it"
     with pytest.raises(UsageError, match="name a model's folder"):
-        configure(str(file))
+        configure(str(file.rename(folder.parent / "alone.safetensors")))
 
 
 def test_broken_and_foreign_weights_are_refused(folder, tmp_path):
@@ -165,8 +105,9 @@ def test_broken_and_foreign_weights_are_refused(folder, tmp_path):
     [
         (None, "no config.json, so this is no model folder"),
         ("{", "config.json: cannot be read"),
-        (json.dumps({"model_type": "vit"}), "written by transformers"),
-        ("[]", "written by something else"),
+        (json.dumps({"model_type": "resnet"}), 'looks like transformers\' "resnet"'),
+        ("{}", "written by something else"),
+        ("[]", "holds no JSON object"),
     ],
 )
 def test_a_folder_that_is_not_timms(tmp_path, content, message):

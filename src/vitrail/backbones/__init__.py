@@ -1,8 +1,13 @@
 """Pixels to features."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from vitrail.backbones.checkpoints import read_pretrained
+from vitrail.backbones.checkpoints.kinds import describes_itself, kind_of
+from vitrail.backbones.checkpoints.timm import is_ours
 from vitrail.backbones.names import parse
+from vitrail.backbones.runs import run_model
 from vitrail.backbones.timm import TimmConfig
 from vitrail.backbones.vit import ViTConfig
 from vitrail.backbones.weights import fetch, read_config
@@ -15,19 +20,23 @@ BACKBONES: dict[str, type[ModelConfig]] = {"vit": ViTConfig, "timm": TimmConfig}
 
 
 def configure(name: str, *, offline: bool = False) -> ModelConfig:
-    """Return the config of a model's name: ours, timm's, a folder in timm's layout, or a Hub id of one.
+    """Return the config of a model's name: ours, timm's, a folder of theirs or a run's, or a Hub id.
 
-    A Hub id is fetched, unless it is in the cache. Raises UsageError for a name that nobody knows, with the
-    nearest ones, and for a Hub id that is not in the cache when ``offline``.
+    A Hub id is fetched, unless it is in the cache; of weights only names and shapes are read. Raises
+    UsageError for a name that nobody knows, with the nearest ones, and for a Hub id that is not in the cache
+    when ``offline``; VitrailError for a folder that holds no network of a kind that is known here.
     """
     known = parse(name)
     if known.source == "vitrail":
         return ViTConfig.named(known.size, known.patch)
     if known.source == "timm":
         return TimmConfig(name=known.text)
-    folder = Path(known.text) if known.source == "path" else fetch(known.text, offline=offline)
-    if not folder.is_dir():
-        raise UsageError(
-            f"{name}: name a model's folder, or the model by name and this file by --model.weights."
-        )
-    return TimmConfig(name=read_config(folder)["architecture"], weights=known.text)
+    source = Path(known.text) if known.source == "path" else fetch(known.text, offline=offline)
+    if source.is_dir() or describes_itself(source):
+        kind, place = kind_of(source)
+        if kind == "run" and (run := run_model(place)).get("family") == "timm":
+            return TimmConfig(name=str(run.get("name")), weights=known.text)
+        if kind == "timm" and not is_ours(place):
+            return TimmConfig(name=read_config(place)["architecture"], weights=known.text)
+        return replace(read_pretrained(source, values=False).config, weights=known.text)
+    raise UsageError(f"{name}: name a model's folder, or the model by name and this file by --model.weights.")

@@ -1,8 +1,7 @@
 """Names of models, as the ecosystem writes them; timm is asked only about what is not ours."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -69,34 +68,13 @@ def parse(text: str) -> Name:
     raise UsageError(f"there is no model called {text!r}.{_suggest(text)} `vitrail models` lists them all.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A line of `vitrail models`: ``parameters`` without a head, ``licence`` of the pretrained weights."""
-
-    name: str
-    source: Literal["vitrail", "timm"]
-    parameters: int | None = None
-    licence: str | None = None
-
-    @property
-    def parameters_text(self) -> str:
-        """The parameters in millions, or nothing when they are not known without building the network."""
-        return "" if self.parameters is None else f"{self.parameters / 1e6:.1f} M"
-
-    def to_dict(self) -> dict[str, str | int | None]:
-        """Return plain JSON values."""
-        return asdict(self)
-
-
-def list_models(word: str = "") -> list[Row]:
-    """Return what can be named and has ``word`` in its name: ours first, then timm's."""
-    word = word.lower()
-    return [row for row in (*_our_rows(), *_timm_rows()) if word in row.name]
+def our_names() -> list[str]:
+    """Return the names of ours that are listed."""
+    return [f"vit-{size}{patch}" for size in SIZES for patch in PATCHES]
 
 
 def _suggest(text: str) -> str:
-    ours = [f"vit-{size}{patch}" for size in SIZES for patch in PATCHES]
-    return nearest(text, [*ours, *sorted(_timm_names())])
+    return nearest(text, [*our_names(), *sorted(_timm_names())])
 
 
 @cache
@@ -111,28 +89,3 @@ def _timm_tagged() -> frozenset[str]:
     import timm
 
     return frozenset(timm.list_pretrained())
-
-
-def _our_rows() -> Iterator[Row]:
-    import torch
-
-    from vitrail.backbones.vit import ViTConfig
-
-    for size in SIZES:
-        for patch in PATCHES:
-            with torch.device("meta"):
-                native = (16 * patch, 16 * patch) if 224 % patch else (224, 224)
-                vit = ViTConfig.named(size, patch).build(native, channels=3)
-            yield Row(
-                name=f"vit-{size}{patch}",
-                source="vitrail",
-                parameters=sum(parameter.numel() for parameter in vit.parameters()),
-            )
-
-
-def _timm_rows() -> Iterator[Row]:
-    from timm.models import get_pretrained_cfg
-
-    for name in sorted(_timm_names()):
-        published = get_pretrained_cfg(name)
-        yield Row(name=name, source="timm", licence=published.license if published else None)

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from vitrail.backbones.runs import backbone_of, is_run, run_model, run_preprocessing
 from vitrail.backbones.trial import Net, Trial, round_up, stages_of, try_out
 from vitrail.backbones.weights import fetch, read_config, read_weights
 from vitrail.errors import UsageError, VitrailError
@@ -114,7 +115,7 @@ class TimmConfig:
         Raises UsageError when it cannot be built so, or when its weights are not in the cache and
         ``offline``; VitrailError when they are not to be had.
         """
-        trial = try_out(partial(self._create, channels), self.name, image_size, channels)
+        trial = _trial(self.untrained(), image_size, channels)
         if trial.only and trial.only != image_size:
             log.warning("%s takes %dx%d pictures only: others are resized to that.", self.name, *trial.only)
         elif any(side < least for side, least in zip(image_size, trial.least, strict=True)):
@@ -146,6 +147,25 @@ class TimmConfig:
             return timm_preprocessing(self.name) if self.pretrained else {}
         source = self._source(offline=True)
         return timm_preprocessing(str(source) if source and source.is_dir() else self.name)
+
+    def classifier(
+        self, *, offline: bool = False
+    ) -> tuple[tuple[Tensor, Tensor | None] | None, list[str] | None]:
+        """Return weight and bias of the weights' own classifier, and its classes' names where stated.
+
+        Only a linear layer on the summary counts as one. Raises what `build` raises for missing weights.
+        """
+        source = self._source(offline=offline)
+        if source is None or is_run(source):
+            return None, None
+        tensors, published = read_weights(source), _published(str(source) if source.is_dir() else self.name)
+        layer = published.get("classifier")
+        weight = tensors.get(f"{layer}.weight")
+        if weight is None or weight.ndim != 2:
+            return None, None
+        stated = read_config(source) if source.is_dir() else {}
+        names = stated.get("label_names") or published.get("label_names")
+        return (weight, tensors.get(f"{layer}.bias")), names
 
     def suited(self, pictures: Size) -> "TimmConfig":  # noqa: ARG002
         """Return the network as it is: nothing of it depends on the pictures."""
@@ -183,7 +203,13 @@ class TimmConfig:
             return Path(self.weights) if Path(self.weights).exists() else fetch(self.weights, offline=offline)
         if not self.pretrained:
             return None
-        hub_id = _published(self.name).get("hf_hub_id")
+        published = _published(self.name)
+        hub_id = published.get("hf_hub_id")
+        if not hub_id and published.get("url"):
+            raise UsageError(
+                f"timm publishes the weights of {self.name} as a pickle only: {published['url']}\n"
+                "Fetch it, then python -m vitrail.backbones.convert FILE, and name that by --model.weights."
+            )
         if not hub_id:
             raise UsageError(f"timm publishes no weights for {self.name}: leave out pretrained.")
         return fetch(hub_id, offline=offline)
@@ -194,6 +220,7 @@ class TimmConfig:
         timm brings the weights to other sizes and channels; a name that is missing or unknown is an error.
         """
         tensors = read_weights(source)
+        tensors = backbone_of(tensors, "net.") if is_run(source) else tensors
         published = _published(str(source) if source.is_dir() else self.name)
         classifiers = published.get("classifier") or ()
         first = classifiers if isinstance(classifiers, str) else next(iter(classifiers), "")
@@ -210,6 +237,12 @@ class TimmConfig:
             raise VitrailError(f"{source}: these are not the weights of {self.name}: {what[:300]}") from None
         net.reset_classifier(0)
         return net
+
+
+@cache
+def _trial(config: TimmConfig, size: Size, channels: int) -> Trial:
+    """Return how a network is built for pictures of this size; who builds it again need not try again."""
+    return try_out(partial(config._create, channels), config.name, size, channels)
 
 
 def timm_preprocessing(name: str) -> dict[str, Any]:
@@ -236,8 +269,18 @@ def _published(name: str) -> dict[str, Any]:
     """Return what timm states about the weights of a name or in a folder."""
     from timm.models import PretrainedCfg, get_pretrained_cfg
 
+    if is_run(Path(name)):
+        run = run_preprocessing(Path(name))
+        crops = {"crop": "center", "squash": "squash", "pad": "border"}
+        return _published(str(run_model(Path(name)).get("name"))) | {
+            "input_size": (run["channels"], *run["size"]),
+            "crop_mode": crops[run["fit"]],
+            "interpolation": run["resample"],
+            **{key: run[key] for key in ("crop_pct", "mean", "std")},
+        }
     if Path(name).is_dir():
-        return {**PretrainedCfg().to_dict(), **read_config(Path(name)).get("pretrained_cfg", {})}
+        stated = read_config(Path(name))  # folders of before 2023 have it all on one level
+        return {**PretrainedCfg().to_dict(), **stated.get("pretrained_cfg", stated)}
     try:
         stated = get_pretrained_cfg(name)
     except RuntimeError:

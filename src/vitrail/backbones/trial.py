@@ -16,6 +16,7 @@ from vitrail.errors import UsageError
 from vitrail.values import Size
 
 Net = Any  # timm's networks share methods, not a type
+Shapes = tuple[list[torch.Size], torch.Size]  # of the stages, and of the summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +42,20 @@ class Trial:
 def try_out(make: Callable[..., Net], name: str, size: Size, channels: int) -> Trial:
     """Find how the network that ``make(**arguments)`` returns is built for pictures of ``size``.
 
-    Raises UsageError when it runs neither at this size nor at a larger one up to its own.
+    Raises UsageError when it runs neither at this size nor at a larger one up to its own, and when its
+    shapes depend on values, as nothing here has any.
     """
     bench = _Bench(make=make, channels=channels, native=_on_meta(make))
+    if not bench.widths:
+        raise UsageError(f"timm's {name} has shapes that depend on values: choose another model.")
     for wanted in bench.sizes(size):
         only = None
         for step in bench.steps:
             canvas = round_up(wanted, step)
             if bench.runs(canvas):
-                if bench.runs_around(canvas, step):
-                    return bench.look(canvas, step, None)
+                for multiple in bench.steps[: bench.steps.index(step) + 1]:  # often finer than what it took
+                    if bench.runs_around(canvas, multiple):
+                        return bench.look(canvas, multiple, None)
                 if round_up(canvas, bench.steps[1]) == canvas:  # else patches might not reach the border
                     only = only or canvas
         if only:
@@ -83,6 +88,8 @@ class _Bench:
         self.steps = (1, *sorted(set(self.reductions)))
         if not self.flags:
             self.built[self.own_size] = self.native
+        stages, _ = self._try(self._net(self.own_size), self.own_size, normed=False) or ([], None)
+        self.widths = [stage[1] for stage in stages]
 
     def sizes(self, size: Size) -> Iterator[Size]:
         """Return the size that is asked for, then larger ones up to the network's own."""
@@ -101,9 +108,12 @@ class _Bench:
         return net is not None and self._shapes(net, size, normed=False) is not None
 
     def runs_around(self, canvas: Size, step: int) -> bool:
-        """Whether what is built for one canvas runs at others that are multiples of a step as well."""
+        """Whether what is built for one canvas runs at others that are multiples of a step as well.
+
+        One is far away: some hybrids round the ratio of pixels to tokens, which shows late.
+        """
         coarse = round_up((self.steps[-1], 0), step)[0]
-        others = [(canvas[0] + more, canvas[1] + more) for more in (step, coarse)]
+        others = [(canvas[0] + more, canvas[1] + more) for more in (step, coarse, 16 * coarse)]
         return all(self.runs(other, built_for=canvas) for other in others)
 
     def look(self, canvas: Size, multiple: int, only: Size | None) -> Trial:
@@ -143,7 +153,15 @@ class _Bench:
                 self.built[key] = None
         return self.built[key]
 
-    def _shapes(self, net: Net, size: Size, normed: bool) -> tuple[list[torch.Size], torch.Size] | None:
+    def _shapes(self, net: Net, size: Size, normed: bool) -> Shapes | None:
+        """Return what `_try` does, or None when the stages are wider or narrower than at the own size.
+
+        Some hybrids run where the strides of their stems leave a rest, and fold tokens into wrong maps there.
+        """
+        shapes = self._try(net, size, normed)
+        return shapes if shapes and [stage[1] for stage in shapes[0]] == self.widths else None
+
+    def _try(self, net: Net, size: Size, normed: bool) -> Shapes | None:
         """Return the shapes of the stages and of the summary, or None when the network does not run."""
         pixels = torch.empty(2, self.channels, *size, device="meta")
         try:

@@ -1,0 +1,96 @@
+"""Trained weights into a network that was built for other pictures than they were trained on."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vitrail.backbones.checkpoints import Pretrained, read_pretrained
+from vitrail.backbones.checkpoints.rules import listed
+from vitrail.backbones.names import SIZES
+from vitrail.backbones.vision_transformer import ViT
+from vitrail.backbones.vit import ViTConfig
+from vitrail.backbones.weights import fetch
+from vitrail.errors import UsageError
+from vitrail.nn.feedforward import gated_width
+from vitrail.nn.positions import resample
+
+FREE = ("size", "pool", "registers", "antialias", "drop_path", "dropout", "patch_drop", "init", "weights")
+"""What of a network may differ from the one that was trained, as long as its tokens are as many."""
+
+FIRST = ("embed.weight", "embed.look.0.weight")
+"""What meets the pictures' channels: the map of patches, or a convolutional stem's first layer."""
+
+
+def locate(weights: str, *, offline: bool = False) -> Path:
+    """Return where weights are: a path that exists, or a Hub id's folder in the cache, fetched if need be."""
+    return Path(weights) if Path(weights).exists() else fetch(weights, offline=offline)
+
+
+def preparation(config: ViTConfig, weights: str) -> dict[str, Any]:
+    """Return how pictures were prepared for weights that are here already, or in the cache.
+
+    Raises what `start` raises without a network, before anything else is begun.
+    """
+    found = read_pretrained(locate(weights, offline=True), like=config, values=False)
+    _check_alike(config, found, weights)
+    return dict(found.preprocessing)
+
+
+def start(vit: ViT, config: ViTConfig, weights: str, *, offline: bool = False) -> None:
+    """Load weights into the network of a config, which may have other channels and another grid.
+
+    Positions are resampled to its grid; for channels see `adapt_channels`. An attention pooling that the
+    weights do not have starts from chance.
+    Raises UsageError when they are another network's, and what `read_pretrained` raises.
+    """
+    pretrained = read_pretrained(locate(weights, offline=offline), like=config)
+    _check_alike(config, pretrained, weights)
+    state = vit.state_dict()
+    for name, tensor in pretrained.tensors.items():
+        if name in FIRST:
+            state[name] = adapt_channels(tensor, state[name].shape[1])
+        elif name == "positions.values":
+            state[name] = resample(tensor, state[name].shape[:-1], antialias=config.antialias)
+        elif name in state:
+            state[name] = tensor
+    vit.load_state_dict(state)
+
+
+def adapt_channels(kernel: Tensor, channels: int) -> Tensor:
+    """Return a map of patches, ``d c h w``, for pictures of other channels, as timm does it.
+
+    Grey pictures meet the sum of what the colours meet; more channels repeat it, weakened so that the sum
+    stays as strong.
+    """
+    trained = kernel.shape[1]
+    if channels == trained:
+        return kernel
+    if channels == 1:
+        return kernel.sum(dim=1, keepdim=True)
+    repeated = kernel.repeat(1, -(-channels // trained), 1, 1)[:, :channels]
+    return repeated * (trained / channels)
+
+
+def _check_alike(config: ViTConfig, pretrained: Pretrained, weights: str) -> None:
+    ours, theirs = _switches(config), _switches(pretrained.config)
+    differences = [f"{name} {theirs[name]}, not {ours[name]}" for name in ours if ours[name] != theirs[name]]
+    if differences:
+        looks = f"looks like {pretrained.title}, {pretrained.config.name}, and not like {config.name}"
+        raise UsageError(
+            f"{weights}: {looks}: {listed(differences, 4)}.\nTake the network that it is: --model {weights}"
+        )
+
+
+def _switches(config: ViTConfig) -> dict[str, Any]:
+    """Return what two networks must agree in, with nothing left to the size's name."""
+    switches = asdict(config)
+    usual = asdict(SIZES[config.size])
+    if config.feed == "swiglu":
+        usual["mlp"] = gated_width(usual["mlp"])
+    for name in FREE:
+        del switches[name]
+    switches |= {name: switches[name] or value for name, value in usual.items()}
+    switches["layer_scale"] = config.layer_scale is not None  # what it starts from is in the weights
+    return switches | {"tokens before the patches": config.prefix_tokens}

@@ -1,0 +1,64 @@
+"""The classifier that came with trained weights, and the names of its classes."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vitrail.backbones import ModelConfig
+from vitrail.backbones.checkpoints import read_pretrained
+from vitrail.backbones.checkpoints.pretrained import distinct
+from vitrail.backbones.checkpoints.start import locate
+from vitrail.backbones.timm import TimmConfig
+from vitrail.errors import VitrailError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """A linear classifier on a backbone's summary: ``weight`` ``c d``, ``bias`` ``c``, names."""
+
+    weight: Tensor
+    bias: Tensor
+    classes: tuple[str, ...]
+
+
+def classifier_of(config: ModelConfig, *, offline: bool = False) -> Classifier | None:
+    """Return the classifier of the weights that a backbone starts from, or None when they have none.
+
+    Raises what fetching and reading them raises.
+    """
+    found: tuple[Tensor, Tensor | None] | None
+    classes: Sequence[str] | None
+    if isinstance(config, TimmConfig):
+        found, classes = config.classifier(offline=offline)
+    elif config.weights is not None:
+        pretrained = read_pretrained(locate(config.weights, offline=offline), like=config)
+        found, classes = pretrained.head, pretrained.classes
+    else:
+        return None
+    if found is None:
+        return None
+    weight, bias = found
+    bias = weight.new_zeros(len(weight)) if bias is None else bias
+    names = distinct(classes) if classes else _names(len(weight), config.weights)
+    if len(names) != len(weight):
+        raise VitrailError(
+            f"{config.weights}: names {len(names)} classes, and its classifier has {len(weight)}."
+        )
+    return Classifier(weight=weight, bias=bias, classes=names)
+
+
+def _names(count: int, weights: str | None) -> tuple[str, ...]:
+    """Return names for classes that nobody named: of ImageNet when there are as many, else their numbers."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset({"num_classes": count})
+    if subset is None:
+        log.warning("%s names none of its %d classes: they are called by their numbers.", weights, count)
+        return tuple(f"class {index}" for index in range(count))
+    log.warning("%s names none of its %d classes: taken to be those of %s.", weights, count, subset)
+    info = ImageNetInfo(subset)
+    return distinct([info.index_to_description(index) for index in range(count)])
