@@ -1,10 +1,16 @@
+import copy
 import itertools
 import math
 
 import pytest
+import timm
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import nn
 
+from vitrail.backbones.timm import TimmBackbone
+from vitrail.backbones.trial import try_out
+from vitrail.models.vision import Vision
 from vitrail.run.optim import (
     Average,
     better,
@@ -15,6 +21,7 @@ from vitrail.run.optim import (
     restore_optimizers,
 )
 from vitrail.run.recipe import TrainConfig
+from vitrail.run.tune import TuneConfig, shares
 
 
 def test_the_rate_rises_then_falls_along_half_a_cosine():
@@ -50,6 +57,59 @@ def test_only_weights_of_maps_are_decayed_and_all_parameters_are_trained(name):
         (muon,) = [o for o in optimizers if isinstance(o, torch.optim.Muon)]
         assert [id(p) for group in muon.param_groups for p in group["params"]] == [id(net.backbone[2].weight)]
         assert muon.param_groups[0]["share"] == 10
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
+def test_each_weight_has_its_share_of_the_rate_and_what_is_frozen_has_none(name):
+    net = Net()
+    net.backbone[0].requires_grad_(False)
+    shares = {"backbone.2.weight": 0.25, "backbone.2.bias": 0.25, "head.weight": 10.0, "head.bias": 10.0}
+    optimizers = build_optimizers(net, TrainConfig(optimizer=name, lr=0.01, weight_decay=0.3), shares)
+    rates = {
+        id(parameter): group["lr"] / 0.01
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    assert {names[key]: round(rate, 6) for key, rate in rates.items()} == {
+        "backbone.2.weight": 2.5 if name == "muon" else 0.25,
+        "backbone.2.bias": 0.25,
+        "backbone.3.weight": 1.0,
+        "backbone.3.bias": 1.0,
+        "head.weight": 10.0,
+        "head.bias": 10.0,
+        "positions": 1.0,
+    }
+    assert all(
+        group["share"] == pytest.approx(group["lr"] / 0.01)
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+    )
+
+
+def test_layer_decay_takes_the_steps_of_timms():
+    """The same weights, gradients and rates as in `param_groups_layer_decay`: the same weights afterwards."""
+    torch.manual_seed(0)
+    whole = timm.create_model("test_resnet", num_classes=3)
+    config = TrainConfig(lr=0.01, weight_decay=0.1)
+    trial = try_out(lambda **words: timm.create_model("test_resnet", **words), "test_resnet", (32, 32), 3)
+    model = Vision(TimmBackbone(copy.deepcopy(whole), trial), copy.deepcopy(whole.fc))
+    model.backbone.net.fc = nn.Identity()
+    theirs = torch.optim.AdamW(
+        param_groups_layer_decay(whole, weight_decay=0.1, layer_decay=0.7), lr=0.01, fused=True
+    )
+    for group in theirs.param_groups:
+        group["lr"] = 0.01 * group["lr_scale"]
+    (ours,) = build_optimizers(model, config, shares(model, TuneConfig(layer_decay=0.7)))
+    x = torch.randn(2, 3, 64, 64)
+    whole(x).square().sum().backward()
+    model.head(model.backbone(x, None, False).summary).square().sum().backward()
+    theirs.step()
+    ours.step()
+    for name, parameter in whole.named_parameters():
+        mine = model.get_parameter(f"backbone.net.{name}".replace("backbone.net.fc", "head"))
+        torch.testing.assert_close(mine, parameter, msg=name)
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
@@ -91,6 +151,19 @@ def test_the_average_follows_and_short_runs_are_averaged_over_their_length():
         average.update(step)
     assert torch.allclose(average.model.weight, torch.tensor(3.0), atol=1e-4)
     assert not any(p.requires_grad for p in average.model.parameters())
+
+
+def test_the_average_leaves_alone_what_is_frozen():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    net[0].requires_grad_(False)
+    average = Average(net, decay=0.5)
+    kept = average.model[0].weight.clone()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(1.0)
+    average.update(100)
+    assert torch.equal(average.model[0].weight, kept)
+    torch.testing.assert_close(average.model[1].weight, net[1].weight - 0.5)
 
 
 def test_better():

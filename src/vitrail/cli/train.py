@@ -10,10 +10,12 @@ from vitrail.cli.parse import Common, parse, plain, take
 from vitrail.cli.say import emit, metric_rows, show_table, tell
 from vitrail.data.augment import PRESETS
 from vitrail.errors import UsageError
+from vitrail.run.compose import compose, given_recipe
 from vitrail.run.folder import Run
-from vitrail.run.launch import compose, resume_run, run_recipe
+from vitrail.run.launch import resume_run, run_recipe
 from vitrail.run.progress import reporter
-from vitrail.run.recipe import Recipe, read_recipe
+from vitrail.run.recipe import Recipe
+from vitrail.run.starts import STARTS
 
 ABOUT = "Train a model on a folder of pictures, measure it, and report: all in one run folder."
 EXAMPLES = """\
@@ -21,6 +23,7 @@ vitrail train pictures/ --model vit-s16 --epochs 50 --out run
 vitrail train digits --model vit-ti4 --epochs 30 --json
 vitrail train labels.csv --model resnet18 --data.label species --data.group site
 vitrail train pictures/ --model vit-ti16 --head.hidden 256 --train.ema 0.999 --augment.mixup 0.2
+vitrail train pictures/ --model google/vit-base-patch16-224 --tune.mode lora
 vitrail train --recipe run/recipe.json --seed 1
 vitrail train --resume run"""
 NAMES = ("model", "task", "head", "recipe", "augment", "resume")
@@ -54,7 +57,8 @@ def run(argv: Sequence[str]) -> None:
         offline = "--offline" in rest
         options = {f"{part}.name": names[part] for part in ("task", "head") if part in names}
         options |= {"augment": names["augment"]} if "augment" in names else {}
-        told = "recipe" in names and read_recipe(Path(names["recipe"])).get("where")
+        options |= _weights_of(rest)
+        told = given_recipe(names.get("recipe"))[1].get("where")
         where = None if told else _positional(rest)
         if where is None and not told:
             if not {"--help", "-h"} & set(rest):
@@ -91,6 +95,12 @@ def _changes(base: Recipe, words: Names) -> dict[str, Any]:
     return {name: value for name, value in plain(words).items() if name in before and value != before[name]}
 
 
+def _weights_of(rest: Sequence[str]) -> dict[str, Any]:
+    """Return the flags that bring trained weights, which decide on the recipe that the others go over."""
+    weights, _ = take(rest, ["model.weights"])
+    return {**weights, **({"model.pretrained": True} if "--model.pretrained" in rest else {})}
+
+
 def _positional(rest: Sequence[str]) -> str | None:
     """Return the first word that is no flag, for the first pass; tyro reads it properly in the second."""
     return next((word for word in rest if not word.startswith("-")), None)
@@ -101,6 +111,7 @@ def _about(recipe: Recipe) -> str:
         f"{ABOUT}\n\n"
         f"Shown for --task {recipe.task.name} --model {recipe.model.name} --head {recipe.head.name}; "
         "choose others and ask for --help again. Also: --recipe FILE.json starts from a recipe, "
+        f"--recipe {'|'.join(STARTS)} from one by name (finetune, where the model brings trained weights), "
         f"--augment {'|'.join(PRESETS)} sets all of the augmentation, --resume RUN goes on with a run."
     )
 

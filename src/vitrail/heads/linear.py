@@ -83,6 +83,23 @@ class Linear(nn.Module):
         return self.names.index(about)
 
 
+def adopt(
+    head: nn.Module, weight: Float[Tensor, "c d"], bias: Float[Tensor, " c"], names: Sequence[str]
+) -> None:
+    """Begin a linear head with a classifier that is trained already, its classes matched by name.
+
+    A head with hidden layers, or of another kind, begins as it is. Raises ValueError when a class is missing.
+    """
+    if not isinstance(head, Linear) or len(head.layers) != 2:
+        return
+    order = torch.tensor([list(names).index(name) for name in head.names])
+    last = head.layers[-1]
+    assert isinstance(last, nn.Linear), "a linear head ends with one"
+    with torch.no_grad():
+        last.weight.copy_(weight[order])
+        last.bias.copy_(bias[order])
+
+
 @dataclass(frozen=True, kw_only=True)
 class LinearConfig:
     """Dense layers on the picture's summary."""

@@ -12,6 +12,7 @@ from vitrail import __version__
 from vitrail.data.preprocess import Preprocess
 from vitrail.errors import VitrailError
 from vitrail.models.vision import Vision
+from vitrail.nn.lora import merged
 from vitrail.run.checkpoint import load_tensors, save_tensors
 from vitrail.run.experiment import Experiment, build_model
 from vitrail.run.files import read_json, write_json
@@ -97,8 +98,8 @@ def read_contract(folder: Path) -> Contract:
 
 
 def save_weights(folder: Path, model: torch.nn.Module) -> None:
-    """Write ``model.safetensors``."""
-    save_tensors(folder / WEIGHTS, model.state_dict())
+    """Write ``model.safetensors``, with what adapters have learned in the weights that they stand beside."""
+    save_tensors(folder / WEIGHTS, merged(model))
 
 
 def load_model(folder: Path, contract: Contract) -> Vision:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from vitrail.backbones import ModelConfig
+from vitrail.backbones.classifier import Classifier, classifier_of
 from vitrail.contracts import Samples
 from vitrail.data.augment import Augment
 from vitrail.data.cache import PixelCache
@@ -17,21 +19,25 @@ from vitrail.data.probe import Probe, probe
 from vitrail.data.readers import open_data
 from vitrail.data.split import Splits, complete
 from vitrail.errors import UsageError, VitrailError, nearest
+from vitrail.heads.linear import adopt
 from vitrail.models.vision import Vision
 from vitrail.run.engine import choose_environment
 from vitrail.run.optim import Order
+from vitrail.run.plan import settle, trained
 from vitrail.run.recipe import DataConfig, Recipe
+from vitrail.run.tune import tune
 from vitrail.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A resolved recipe with the data that it is about."""
+    """A resolved recipe with the data that it is about; one ``begun`` has weights of its own by now."""
 
     recipe: Recipe
     splits: Splits
     preprocess: Preprocess
     notes: tuple[str, ...] = ()
+    begun: bool = False
 
     @property
     def task(self) -> Task:
@@ -56,9 +62,21 @@ class Experiment:
         return PixelCache.open(self.splits.train, self.preprocess) if self.recipe.data.cache else None
 
     def model(self) -> Vision:
-        """Build the network with its first weights, which the recipe's seed determines."""
+        """Build the network with its first weights, which the recipe's seed determines, ready to be tuned."""
         torch.manual_seed(self.recipe.seed)
-        return build_model(self.recipe, self.preprocess, self.splits.classes)
+        recipe = replace(self.recipe, model=self.recipe.model.untrained()) if self.begun else self.recipe
+        model = build_model(recipe, self.preprocess, self.splits.classes)
+        if (kept := self._classifier()) is not None:
+            adopt(model.head, kept.weight, kept.bias, kept.classes)
+        tune(model, recipe.tune)
+        return model
+
+    def _classifier(self) -> Classifier | None:
+        """Return the classifier that came with the weights, if it is about the classes of the data."""
+        if self.begun or self.recipe.task.multi:
+            return None
+        found = classifier_of(self.recipe.model, offline=True)
+        return found if found is not None and set(found.classes) == set(self.splits.classes) else None
 
     def loader(self, split: str, *, augmented: bool = False) -> Loader:
         """Return the loader of one split; ``augmented`` is how the training part is seen in training."""
@@ -108,10 +126,14 @@ def make_loader(
     )
 
 
-def prepare(recipe: Recipe, *, offline: bool = False) -> Experiment:
-    """Read the data and resolve what the recipe leaves open; the result's recipe leaves nothing open."""
+def prepare(recipe: Recipe, *, offline: bool = False, begun: Preprocess | None = None) -> Experiment:
+    """Read the data and resolve what the recipe leaves open; the result's recipe leaves nothing open.
+
+    ``begun`` is the preprocessing of a run that goes on from a checkpoint, and so needs no other weights.
+    """
     options = replace(recipe.data, offline=recipe.data.offline or offline)
-    recipe.model.fetch(offline=options.offline)
+    if begun is None:
+        recipe.model.fetch(offline=options.offline)
     splits = complete(
         open_data(recipe.where, options), seed=recipe.seed, allow_shared_groups=recipe.data.shared_groups
     )
@@ -127,28 +149,45 @@ def prepare(recipe: Recipe, *, offline: bool = False) -> Experiment:
     canvas = recipe.image_size or look.size
     model = recipe.model.suited((canvas[0], canvas[-1]))
     recipe = replace(recipe, model=model, task=replace(recipe.task, multi=multi))
-    preprocess, notes = _preprocess(recipe, look)
-    count = len(splits.train)
-    batch = _batch(count) if recipe.train.batch is None else recipe.train.batch
-    lr = _learning_rate(recipe, batch) if recipe.train.lr is None else recipe.train.lr
-    train = replace(recipe.train, batch=batch, lr=lr)
-    resolved = replace(
-        recipe,
-        train=train,
-        epochs=recipe.epochs if recipe.epochs is not None else _epochs(count),
-        image_size=preprocess.size,
-        augment=recipe.augment.suited(preprocess.size),
-        data=replace(
-            recipe.data,
-            channels=preprocess.channels,
-            crop_pct=preprocess.crop_pct,
-            resample=preprocess.resample,
-        ),
+    preprocess, notes = (begun, []) if begun else _preprocess(recipe, look)
+    data = replace(
+        recipe.data,
+        channels=preprocess.channels,
+        fit=preprocess.fit,
+        crop_pct=preprocess.crop_pct,
+        resample=preprocess.resample,
     )
+    resolved = settle(replace(recipe, image_size=preprocess.size, data=data), preprocess, len(splits.train))
+    if resolved.tune.mode != "full" and not trained(resolved):
+        notes.append(
+            f"{resolved.model.name} brings no trained weights: with --tune.mode {resolved.tune.mode} most of "
+            "it stays as chance made it."
+        )
+    if begun is None:
+        notes += _told_of_classes(resolved.model, splits.classes)
     resolved = replace(resolved, environment=recipe.environment or choose_environment(resolved))
-    made = Experiment(recipe=resolved, splits=splits, preprocess=preprocess, notes=(*splits.notes, *notes))
+    made = Experiment(
+        recipe=resolved,
+        splits=splits,
+        preprocess=preprocess,
+        notes=(*splits.notes, *notes),
+        begun=begun is not None,
+    )
     made.check()
     return made
+
+
+def _told_of_classes(model: ModelConfig, classes: Sequence[str]) -> list[str]:
+    """Say what becomes of the classifier that comes with trained weights, if one does."""
+    found = classifier_of(model, offline=True)
+    if found is None:
+        return []
+    if set(found.classes) == set(classes):
+        return [f"{model.weights or model.name} knows these {len(classes)} classes: its classifier is kept."]
+    return [
+        f"{model.weights or model.name} knows {len(found.classes)} other classes: its body is kept, and the "
+        f"head for the {len(classes)} of the data is new."
+    ]
 
 
 def _preprocess(recipe: Recipe, look: Probe) -> tuple[Preprocess, list[str]]:
@@ -165,13 +204,13 @@ def _preprocess(recipe: Recipe, look: Probe) -> tuple[Preprocess, list[str]]:
                 f"The pictures ({look.size[0]}x{look.size[1]}) are enlarged to {size[0]}x{size[1]}, "
                 "which this model needs."
             )
-    channels = data.channels or (1 if look.grey and not published else 3)
+    channels = data.channels or published.get("channels") or (1 if look.grey else 3)
     plain = 0.5, 0.25  # without a checkpoint: centred, and of about unit spread
     return (
         Preprocess(
             size=size,
             channels=channels,
-            fit=data.fit,
+            fit=data.fit or published.get("fit", "crop"),
             crop_pct=data.crop_pct or published.get("crop_pct", 1.0),
             resample=data.resample or published.get("resample", "bicubic"),
             mean=_per_channel(published.get("mean", plain[:1]), channels),
@@ -186,27 +225,3 @@ def _preprocess(recipe: Recipe, look: Probe) -> tuple[Preprocess, list[str]]:
 def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
     """Return one number a channel: as they are, or their mean for every channel."""
     return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels
-
-
-def _batch(count: int) -> int:
-    """Choose a batch that makes enough steps an epoch: 16 for a hundred pictures, 256 for very many."""
-    enough = {256: 200_000, 128: 100_000, 64: 2_000, 32: 500}
-    return next((size for size, pictures in enough.items() if count >= pictures), 16)
-
-
-def _epochs(count: int) -> int:
-    """Choose how often all pictures are seen: often when they are few, 10 to 200 times."""
-    return int(min(200, max(10, 100_000 / max(count, 1))))
-
-
-def _learning_rate(recipe: Recipe, batch: int) -> float:
-    """Scale the optimizer's rate with the batch: linearly for SGD, else above 64 by the square root.
-
-    A tenth of it when trained weights are only tuned. Goyal et al., 2017; Malladi et al., "On the SDEs and
-    scaling rules for adaptive gradient algorithms", 2022.
-    """
-    tuned = 0.1 if recipe.model.preprocessing() else 1.0
-    if recipe.train.optimizer == "sgd":
-        return tuned * 0.1 * batch / 128
-    peak = {"muon": 2e-3, "adamw": 1e-3}[recipe.train.optimizer]
-    return float(tuned * peak * (max(batch, 64) / 64) ** 0.5)

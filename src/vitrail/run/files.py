@@ -89,6 +89,9 @@ def sweep(*folders: Path) -> None:
             draft.unlink(missing_ok=True)
 
 
+LOCK = ".lock"
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder for this process alone; if another does, that is an error. A kill lets go of it."""
@@ -97,13 +100,18 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:  # Windows, where nothing is held
         yield
         return
-    with (folder / ".lock").open("w") as file:
+    try:
+        file = (folder / LOCK).open("w")
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = os.fstat(file.fileno()).st_nlink > 0  # else who held it has just taken the folder away
         except OSError:
-            raise UsageError(
-                f"{folder} is being trained by another process. Wait for it, or stop it."
-            ) from None
+            held = False
+        if not held:
+            raise UsageError(f"{folder} is being trained by another process. Wait for it, or stop it.")
         yield
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,50 +11,60 @@ from torch import Tensor, nn
 from vitrail.run.recipe import TrainConfig
 
 
-def build_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+def build_optimizers(
+    model: nn.Module, config: TrainConfig, shares: Mapping[str, float] | None = None
+) -> list[torch.optim.Optimizer]:
     """Return AdamW (fused), SGD with Nesterov momentum, or Muon with AdamW for what is no hidden matrix.
 
-    Only weights of linear maps and convolutions are decayed: not biases, norms, class tokens or positions, as
-    timm and the papers that it reproduces have it. Loshchilov and Hutter, "Decoupled weight decay
-    regularization", 2019; Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
+    Only what requires a gradient is learned, each parameter at its share of the recipe's rate (``shares``, by
+    name; 1 when missing). Only weights of linear maps and convolutions are decayed: not biases, norms, class
+    tokens or positions, as timm and the papers that it reproduces have it. Loshchilov and Hutter, "Decoupled
+    weight decay regularization", 2019; Jordan et al., "Muon: an optimizer for hidden layers in neural
+    networks", 2024.
     """
     lr, decay = config.lr, config.weight_decay
     assert lr is not None, "a resolved recipe has a learning rate"
-    weights = _weights(model)
-    hidden = _hidden_matrices(model) if config.optimizer == "muon" else []
-    taken = {id(p) for p in hidden}
-    others = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
-    groups = [
-        {"params": [p for p in others if id(p) in weights], "weight_decay": decay},
-        {"params": [p for p in others if id(p) not in weights], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    first: torch.optim.Optimizer
-    if config.optimizer == "sgd":
+    learned = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    weights, hidden = _weights(model), set[str]()
+    if config.optimizer == "muon":
+        hidden = _hidden_matrices(model) & learned.keys()
+    decayed = [name for name in learned if name in weights and name not in hidden]
+    others = [name for name in learned if name not in weights and name not in hidden]
+
+    def groups(names: Iterable[str], peak: float, decay: float) -> list[dict[str, Any]]:
+        """Return one group a learning rate; ``share`` is a group's peak as a multiple of the recipe's."""
+        found: dict[float, list[Tensor]] = {}
+        for name in names:
+            found.setdefault(peak * (shares or {}).get(name, 1.0), []).append(learned[name])
+        return [
+            {"params": each, "lr": lr * share, "weight_decay": decay, "share": share}
+            for share, each in found.items()
+        ]
+
+    plain = [*groups(decayed, 1.0, decay), *groups(others, 1.0, 0.0)]
+    optimizers: list[torch.optim.Optimizer] = []
+    if plain and config.optimizer == "sgd":
         momentum = config.momentum
-        first = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)
-    else:
-        first = torch.optim.AdamW(groups, lr=lr, betas=config.betas, fused=True)
-    optimizers: list[torch.optim.Optimizer] = [first]
+        optimizers.append(torch.optim.SGD(plain, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True))
+    elif plain:
+        optimizers.append(torch.optim.AdamW(plain, lr=lr, betas=config.betas, fused=True))
     if hidden:
-        optimizers.append(torch.optim.Muon(hidden, lr=lr * config.muon_lr, weight_decay=decay, momentum=0.95))
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["share"] = group["lr"] / lr  # its own peak as a multiple of the recipe's
+        matrices = groups((name for name in learned if name in hidden), config.muon_lr, decay)
+        optimizers.append(torch.optim.Muon(matrices, lr=lr, weight_decay=decay, momentum=0.95))
     return optimizers
 
 
-def _weights(model: nn.Module) -> set[int]:
-    """Return the identities of the weights of linear maps and convolutions."""
+def _weights(model: nn.Module) -> set[str]:
+    """Return the names of the weights of linear maps and convolutions."""
     kinds = (nn.Linear, nn.modules.conv._ConvNd)
-    return {id(module.weight) for module in model.modules() if isinstance(module, kinds)}
+    return {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, kinds)}
 
 
-def _hidden_matrices(model: nn.Module) -> list[Tensor]:
-    """Return the matrices between a backbone's first and last layer."""
-    backbone = getattr(model, "backbone", model)
-    linear = (module for module in backbone.modules() if isinstance(module, nn.Linear))
-    return [module.weight for module in linear if module.weight.requires_grad]
+def _hidden_matrices(model: nn.Module) -> set[str]:
+    """Return the names of the matrices between a backbone's first and last layer."""
+    inside = "backbone." if hasattr(model, "backbone") else ""
+    linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    return {name for name in linear if name.startswith(inside)}
 
 
 def rate(config: TrainConfig, step: int, steps: int) -> float:
@@ -81,7 +91,8 @@ class Average:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
-        pairs = list(zip(_state(self.model), _state(model), strict=True))
+        every = zip(_state(self.model), _state(model), strict=True)
+        pairs = [(mean, now) for mean, now in every if now.requires_grad or not isinstance(now, nn.Parameter)]
         self._averaged = [(mean, now) for mean, now in pairs if mean.is_floating_point()]
         self._copied = [(mean, now) for mean, now in pairs if not mean.is_floating_point()]
 

@@ -8,26 +8,14 @@ from typing import Any, Literal, get_type_hints
 
 import msgspec
 
-from vitrail.backbones import BACKBONES, ModelConfig, configure
+from vitrail.backbones import BACKBONES, ModelConfig
 from vitrail.data.augment import Augment
 from vitrail.data.readers import ReaderOptions
 from vitrail.errors import UsageError, VitrailError, nearest
 from vitrail.heads import HEADS, HeadConfig
+from vitrail.run.limits import POSITIVE, check_limits
+from vitrail.run.tune import TuneConfig
 from vitrail.tasks import TASKS, TaskConfig
-
-Limits = Mapping[str, tuple[float, float | None]]
-"""The least and the greatest value of a number, by its name; None is no limit."""
-
-
-def _check(config: Any, owner: str, limits: Limits) -> None:
-    """Raise UsageError for a number outside its limits; None, which is resolved later, passes."""
-    for name, (least, most) in limits.items():
-        value = getattr(config, name)
-        if value is not None and not (value >= least and (most is None or value <= most)):
-            flag = f"--{owner}.{name}" if owner else f"--{name}"
-            upto = f"to {most:g}" if most is not None else "or more"
-            above = "above 0" if 0 < least < 1 else f"{least:g} {upto}"
-            raise UsageError(f"{flag.replace('_', '-')} {value:g}: it is {above}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +24,8 @@ class DataConfig(ReaderOptions):
 
     frames: Literal["first", "error"] = "first"
     """Of animations and multi-page files take the first frame, or count them as broken."""
-    fit: Literal["crop", "squash", "pad"] = "crop"
-    """Cut the middle out, squash the whole picture, or pad it."""
+    fit: Literal["crop", "squash", "pad"] | None = None
+    """Cut the middle out, squash the whole picture, or pad it (default: crop, or the checkpoint's)."""
     crop_pct: float | None = None
     """With `crop`: the share of the shorter side that is kept (default: all, or the checkpoint's)."""
     resample: str | None = None
@@ -52,7 +40,7 @@ class DataConfig(ReaderOptions):
     """Keep decoded pictures in the cache folder, so that later epochs cost no decoding."""
 
     def __post_init__(self) -> None:
-        _check(self, "data", {"channels": (1, 3), "max_pixels": (1, None), "workers": (0, 256)})
+        check_limits(self, "data", {"channels": (1, 3), "max_pixels": (1, None), "workers": (0, 256)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +83,9 @@ class TrainConfig:
     """Time between two checkpoints within an epoch; one is written after each epoch."""
 
     def __post_init__(self) -> None:
-        positive, share = (1e-12, None), (0, 1)
+        share = (0, 1)
         limits: dict[str, tuple[float, float | None]] = {"batch": (1, None), "accumulate": (1, None)}
-        limits |= {"lr": positive, "muon_lr": positive}
+        limits |= {"lr": POSITIVE, "muon_lr": POSITIVE}
         limits |= {"final_lr": share, "warmup": share, "momentum": share, "ema": share}
         limits |= {
             "weight_decay": (0, None),
@@ -105,7 +93,7 @@ class TrainConfig:
             "patience": (0, None),
             "save_minutes": (0, None),
         }
-        _check(self, "train", limits)
+        check_limits(self, "train", limits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +124,7 @@ class Recipe:
     """How it is answered."""
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
+    tune: TuneConfig = field(default_factory=TuneConfig)
     augment: Augment = field(default_factory=Augment)
     epochs: int | None = None
     """Rounds over the training pictures (default: by their number)."""
@@ -149,45 +138,12 @@ class Recipe:
     """What the bits depend on besides; filled in by the run."""
 
     def __post_init__(self) -> None:
-        _check(self, "", {"epochs": (1, None)})
+        check_limits(self, "", {"epochs": (1, None)})
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values: every key, also those that a file left at their defaults."""
         plain: dict[str, Any] = msgspec.to_builtins(asdict(self))
         return plain
-
-
-def start_recipe(model: str, where: str, *, offline: bool = False) -> Recipe:
-    """Return the recipe that a model starts from: its family's own, for training from scratch.
-
-    Our Transformers take Muon (see `benchmarks/results` for what each part of their recipe is worth); the
-    convolutional networks of timm that were introduced with SGD and momentum take that; the rest AdamW.
-    """
-    config = configure(model, offline=offline)
-    if config.family == "vit":
-        train = TrainConfig(optimizer="muon", betas=(0.9, 0.99), weight_decay=0.1, ema=0.998)
-    elif config.name.removeprefix("test_").startswith(TRAINED_BY_SGD):
-        train = TrainConfig(optimizer="sgd", weight_decay=5e-4, warmup=0.15, clip=5.0)
-    else:
-        train = TrainConfig()
-    return Recipe(where=where, model=config, train=train)
-
-
-TRAINED_BY_SGD = (
-    "resnet",
-    "resnext",
-    "wide_resnet",
-    "seresnet",
-    "res2net",
-    "regnet",
-    "densenet",
-    "vgg",
-    "inception",
-    "xception",
-    "dpn",
-    "dla",
-)
-"""How the names of the networks begin whose papers trained them by SGD with momentum."""
 
 
 def from_dict(plain: Mapping[str, Any], name: str) -> Recipe:
