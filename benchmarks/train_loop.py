@@ -22,7 +22,7 @@ from vitrail.run.engine import start_engine
 from vitrail.run.experiment import Experiment, prepare
 from vitrail.run.job import start_job
 from vitrail.run.progress import Silent
-from vitrail.run.recipe import start_recipe
+from vitrail.run.starts import start_recipe
 from vitrail.run.train import fit
 
 CASES = {

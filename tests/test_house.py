@@ -107,10 +107,13 @@ def test_the_first_words_are_answered_lightly(words):
 
 
 def test_no_pickle_is_read_or_written():
+    """Except by the converter, which lets torch build tensors out of one and run nothing."""
     unsafe = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "copyreg"}
-    found = []
+    found, guarded = [], []
     for path in SOURCES:
         for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call) and "weights_only=True" in map(ast.unparse, node.keywords):
+                guarded.append(node.func)
             names = []
             if isinstance(node, ast.Import):
                 names = [alias.name.split(".")[0] for alias in node.names]
@@ -119,11 +122,12 @@ def test_no_pickle_is_read_or_written():
             found += [f"{here(path)}:{node.lineno}: {name}" for name in unsafe.intersection(names)]
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 call = f"{node.value.id}.{node.attr}"
-                if call in {"torch.load", "torch.save", "pd.read_pickle"}:
+                if call in {"torch.load", "torch.save", "pd.read_pickle"} and node not in guarded:
                     found.append(f"{here(path)}:{node.lineno}: {call}")
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 found.append(f"{here(path)}:{node.lineno}: allow_pickle")
     assert found == []
+    assert [ast.unparse(call) for call in guarded] == ["torch.load"]
 
 
 def test_registries_are_plain_dicts():

@@ -78,7 +78,8 @@ class Features:
 
     ``levels`` are ``b c h w`` maps, finest first, with their ``strides`` in pixels of the canvas.
     ``summary`` is ``b d`` (class token or pooled); ``prefix`` is ``b p d`` (class and register tokens);
-    ``aux`` are losses of the backbone's own, such as an expert router's.
+    ``aux`` are losses of the backbone's own, such as an expert router's; ``seen`` are scalars of its own that
+    are only logged.
     """
 
     levels: Sequence[Tensor]
@@ -86,6 +87,7 @@ class Features:
     summary: Tensor
     prefix: Tensor | None = None
     aux: Mapping[str, Tensor] = field(default_factory=dict)
+    seen: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.levels) != len(self.strides):
@@ -117,10 +119,10 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
-    """``terms`` are summed and minimised; ``seen`` is only logged."""
+    """``terms`` are summed and minimised; ``seen`` are numbers, or scalar tensors, that are only logged."""
 
     terms: Mapping[str, Tensor]
-    seen: Mapping[str, float] = field(default_factory=dict)
+    seen: Mapping[str, float | Tensor] = field(default_factory=dict)
 
     @property
     def total(self) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 from vitrail.cli import VERBS, main
 from vitrail.cli.demo import DemoWords
 from vitrail.cli.evaluate import EvaluateWords
+from vitrail.cli.export import ExportWords
 from vitrail.cli.models import ModelsWords
 from vitrail.cli.parse import flags
 from vitrail.cli.predict import PredictWords
@@ -21,6 +22,7 @@ def test_the_public_flags_are_a_snapshot_changed_deliberately():
     now = {
         "demo": flags(DemoWords()),
         "evaluate": flags(EvaluateWords()),
+        "export": flags(ExportWords()),
         "models": flags(ModelsWords()),
         "predict": flags(PredictWords()),
         "show": flags(ShowWords()),

@@ -1,12 +1,15 @@
 """One battery over every listed backbone and head: a newcomer is tested by being listed."""
 
 import copy
+import dataclasses
 
 import pytest
 import safetensors.torch
+import timm
 import torch
 
 from vitrail.backbones import BACKBONES
+from vitrail.backbones.names import SIZES
 from vitrail.backbones.timm import TimmConfig
 from vitrail.backbones.vit import ViTConfig
 from vitrail.heads import HEADS
@@ -15,24 +18,66 @@ from vitrail.values import Batch, Features
 
 NAMES = ("cat", "dog", "owl", "yak")
 SIZE = (48, 64)
+SWITCHES = {
+    "width": [48],
+    "mlp": [200],
+    "stem": ["conv"],
+    "patch_bias": [False],
+    "positions": ["none", "sine", "rotary"],
+    "antialias": [False],
+    "pool": ["mean", "attention", "class+mean", "class+distilled"],
+    "registers": [1, 4],
+    "enter_norm": [True],
+    "final_norm": ["summary"],
+    "norm": ["rms"],
+    "norm_place": ["post"],
+    "eps": [1e-5],
+    "feed": ["swiglu"],
+    "activation": ["gelu_tanh", "quick_gelu", "relu"],
+    "bias": ["not-qkv", "none"],
+    "qk_norm": [True],
+    "layer_scale": [1e-5],
+    "drop_path": [0.1],
+    "dropout": [0.1],
+    "patch_drop": [0.5],
+    "init": ["normal"],
+}
+"""The departures of a Vision Transformer of ours, one at a time."""
+TOGETHER = [  # as the papers' networks have them, and what leans on each other
+    {"pool": "mean", "final_norm": "summary", "registers": 1},  # timm's mean pooling beside a class token
+    {"pool": "mean", "stem": "conv", "positions": "rotary", "heads": 2},
+    {"pool": "class+mean", "registers": 4, "feed": "swiglu", "layer_scale": 1e-5},  # DINOv2
+    {"pool": "attention", "positions": "sine", "activation": "gelu_tanh", "norm_place": "post"},
+    {"norm": "rms", "qk_norm": True, "bias": "none", "positions": "rotary"},  # ViT-22B and its like
+    {"experts": 3, "pool": "mean"},  # a class token alone would use one expert of the last layer
+    {"experts": 3, "experts_top": 2, "experts_capacity": 2.0, "pool": "mean", "patch_drop": 0.25},
+    {"enter_norm": True, "patch_bias": False, "activation": "quick_gelu", "eps": 1e-5},  # CLIP
+]
+SINGLY = [{name: value} for name, values in SWITCHES.items() for value in values]
 EXAMPLES = {
     "vit": [
-        ViTConfig(size="pico", patch=8, pool="class", stem="patch"),
-        ViTConfig(size="pico", patch=16, pool="mean", stem="conv", init="normal"),
-        ViTConfig(size="ti", patch=16, pool="mean", dropout=0.1, drop_path=0.1),
+        ViTConfig(size="pico", patch=8),
+        *(ViTConfig(**{"size": "pico", "depth": 2, "patch": 16} | switch) for switch in SINGLY + TOGETHER),
     ],
     "timm": [
         TimmConfig(name="resnet10t", drop_path=0.1),
         TimmConfig(name="mobilenetv4_conv_small_035"),
         TimmConfig(name="test_vit"),
+        TimmConfig(name="test_convnext"),
     ],
 }
 NETWORKS = [(config, head) for family in EXAMPLES.values() for config in family for head in HEADS]
 
 
 def title(network):
+    """Return how a config departs from its family's default."""
     config, head = network
-    return "-".join([*(str(value) for value in vars(config).values() if value), head])
+    words = [
+        f"{field.name}={getattr(config, field.name)}"
+        for field in dataclasses.fields(config)
+        if getattr(config, field.name) != field.default
+    ]
+    return "-".join([*words, head])
 
 
 def build(network, multi=False):
@@ -70,6 +115,36 @@ def test_every_family_is_tried_and_named_by_its_config():
         assert all(type(config) is BACKBONES[family] and config.family == family for config in configs)
 
 
+def test_every_switch_of_our_transformer_is_tried():
+    tried = {field for words in SINGLY + TOGETHER for field in words}
+    elsewhere = {"family", "size", "patch", "depth", "tubelet", "weights"}  # sizes below, tests/backbones
+    assert tried | elsewhere == {field.name for field in dataclasses.fields(ViTConfig)}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("patch", [14, 16])
+def test_every_size_has_the_parameters_of_its_paper(size, patch):
+    """Layer by layer, and as timm counts, whose class token has a position where ours is one with it."""
+    width, depth, mlp = (SIZES[size].width, SIZES[size].depth, SIZES[size].mlp)
+    with torch.device("meta"):
+        vit = ViTConfig(size=size, patch=patch).build((224, 224), 3)
+        theirs = None if size == "pico" else timm_vit(size, patch)
+    attention = 4 * width * width + 4 * width
+    feed = 2 * width * mlp + width + mlp
+    tokens = (3 * patch**2 + 1) * width + (224 // patch) ** 2 * width + width
+    total = sum(parameter.numel() for parameter in vit.parameters())
+    assert total == tokens + depth * (attention + feed + 4 * width) + 2 * width
+    if theirs is not None:
+        assert total + width == sum(parameter.numel() for parameter in theirs.parameters())
+
+
+def timm_vit(size, patch):
+    """Return timm's network of a size; the patch that it has in timm's name is not the one that it gets."""
+    known = {"ti": "tiny_patch16", "s": "small_patch16", "b": "base_patch16", "l": "large_patch16"}
+    known |= {"h": "huge_patch14", "g": "giant_patch14"}
+    return timm.create_model(f"vit_{known[size]}_224", patch_size=patch, num_classes=0)
+
+
 def test_features_have_the_promised_shapes(answering, batch):
     backbone = answering.backbone
     features = answering.features(batch)
@@ -78,7 +153,7 @@ def test_features_have_the_promised_shapes(answering, batch):
     assert tuple(features.strides) == tuple(backbone.strides)
     for level, stride, channels in zip(features.levels, backbone.strides, backbone.channels, strict=True):
         assert level.shape == (4, channels, -(-SIZE[0] // stride), -(-SIZE[1] // stride))
-    assert features.prefix is None or features.prefix.shape[::2] == (4, backbone.width)
+    assert features.prefix is None or features.prefix.shape[::2] == (4, backbone.channels[-1])
     assert all(least <= side for least, side in zip(backbone.least, SIZE, strict=True))
     alone = answering.features(batch, levels=False)
     torch.testing.assert_close(alone.summary, features.summary, atol=1e-6, rtol=1e-6)

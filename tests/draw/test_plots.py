@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vitrail.draw.chart import Axis, Chart, short
-from vitrail.draw.plots import confusion_matrix, curves, padded, reliability_plot, scatter
+from vitrail.draw.plots import confusion_matrix, curves, padded, reliability_plot, scatter, share_table
 from vitrail.values import Estimate
 
 
@@ -144,6 +144,27 @@ def test_names_are_escaped_and_long_ones_cut():
 
 def test_a_class_without_pictures_does_not_divide_by_zero():
     assert "nan" not in confusion_matrix(np.array([[3, 1], [0, 0]]), ["a", "b"])
+
+
+@pytest.mark.parametrize(("columns", "numbered"), [(2, True), (8, True), (20, True), (64, False)])
+def test_shares_are_squares_with_their_per_cent_where_there_is_room(columns, numbered):
+    shares = np.random.default_rng(0).dirichlet(np.ones(columns), 3)
+    names = [str(number) for number in range(columns)]
+    drawn = share_table(
+        shares, rows=["1", "3", "11"], columns=names, row_title="layer", column_title="expert"
+    )
+    tree = parse(drawn)
+    said = [each.text for each in tree.iter("title")]
+    assert said == [
+        f"layer {layer}, expert {name}: {share:.1%}"
+        for layer, row in zip(("1", "3", "11"), shares, strict=True)
+        for name, share in zip(names, row, strict=True)
+    ]
+    opacities = [float(each.get("fill-opacity")) for each in tree.iter("rect") if each.get("fill-opacity")]
+    assert np.argmax(opacities) == np.argmax(shares)
+    counts = [each.text for each in tree.iter("text") if "count" in each.get("class")]
+    assert counts == ([f"{100 * share:.0f}" for share in shares.flat] if numbered else [])
+    assert {"layer", "expert", "11"} <= set(texts(tree))
 
 
 def test_reliability_shows_filled_bins_with_intervals():

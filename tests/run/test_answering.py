@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+import vitrail
 from vitrail.cli import main
 from vitrail.cli.evaluate import _cell
 from vitrail.data.readers import ReaderOptions
@@ -86,6 +87,40 @@ def test_one_engine_answers_whatever_the_model_was_trained_in(trained, name, cha
     engine = answering_engine(recipe, torch.device("cpu"))
     assert (engine.bf16, engine.compile, engine.channels_last) == (False, False, channels_last)
     assert Predictor.load(trained[name].path, device="cpu").engine == engine
+
+
+# ---------------------------------------------------------------- merged tokens
+
+
+def test_merged_tokens_answer_alike_wherever_they_are_asked_for(vit, pictures, capsys):
+    files = [str(pictures / key) for key in scores_of(vit, "test")]
+    whole = [answer.scores for answer in Predictor.load(vit)(files)]
+    merged = [answer.scores for answer in vitrail.load(vit, merge=2)(files)]
+    assert not np.allclose(whole, merged, atol=1e-6)
+    found = evaluate(vit, merge=2)
+    np.testing.assert_allclose([answer.scores for answer in found.answers.answers], merged, rtol=0, atol=1e-6)
+    assert found.to_dict()["merge"] == 2
+    assert "merge" not in evaluate(vit).to_dict()
+    assert main(["predict", str(vit), *files, "--merge", "2", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["answers"]
+    for answer, scores in zip(said, merged, strict=True):
+        np.testing.assert_allclose(list(answer["scores"].values()), scores, rtol=0, atol=1e-6)
+    assert main(["evaluate", str(vit), "--merge", "2"]) == 0
+    assert "2 tokens merged in each layer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", [["evaluate"], ["predict", "a.png"]])
+@pytest.mark.parametrize(
+    ("name", "merge", "said"),
+    [("cnn", "2", "--merge 2: only a Vision Transformer of ours"), ("vit", "-2", "are 0 or more")],
+)
+def test_what_cannot_merge_says_so(trained, verb, name, merge, said, capsys):
+    words = [verb[0], str(trained[name].path), *verb[1:], f"--merge={merge}"]
+    assert main(words) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert said in shown.err
+    assert len(shown.err.strip().splitlines()) == 1
 
 
 # ---------------------------------------------------------------- what can be asked about

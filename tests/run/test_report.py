@@ -9,6 +9,7 @@ import pytest
 from vitrail.measure.classify import judge
 from vitrail.run.card import write_card
 from vitrail.run.content import Cost, Look, ReportContent, amount, duration, interval, percent, written
+from vitrail.run.findings import balance
 from vitrail.run.overview import OverviewRow, write_overview
 from vitrail.run.report import Shown, write_report
 from vitrail.values import Estimate
@@ -128,6 +129,31 @@ def test_sections_without_data_are_left_out(tmp_path):
     outline = report(tmp_path, least())
     assert outline.titles == ["Results", "What is taken for what", "Class by class", "Confidence"]
     assert "Before" not in outline.words
+
+
+def test_the_usage_of_experts_is_that_of_the_epoch_that_is_kept(tmp_path):
+    def epoch(number, shares):
+        usage = {f"train_experts.3.{expert}": share for expert, share in enumerate(shares)}
+        return {"epoch": number, "loss": 1.0, "lr": 0.1, "train_experts.dropped": 0.021, **usage}
+
+    history = [epoch(1, [0.1, 0.9]), epoch(2, [0.4, 0.6]), epoch(3, [0.2, 0.8])]
+    outline = report(tmp_path, least(history=history, best_epoch=2))
+    assert "Experts" in outline.titles
+    text = " ".join(outline.words)
+    assert "layer 3, expert 1: 60.0%" in text
+    assert "All experts are used: 40 to 60\u202f% of the tokens each, where 50.0\u202f% is even." in text
+    assert "2.1\u202f% of the tokens found their expert full" in text
+
+
+def test_an_expert_that_stands_out_is_named():
+    even = np.full((2, 8), 0.125)
+    assert balance(even, ["1", "3"]).startswith("All experts are used: 12 to 12")
+    greedy = np.vstack([even[0], [0.61, *[0.39 / 7] * 7][::-1]])
+    said = "Layer 3: expert 7 gets 61\u202f% of the tokens: the balance loss is too weak."
+    assert balance(greedy, ["1", "3"]) == said
+    idle = np.vstack([[0.004, *[0.996 / 7] * 7], even[0]])
+    said = "Layer 1: expert 0 gets only 0.4\u202f% of the tokens, too few to learn from."
+    assert balance(idle, ["1", "3"]) == said
 
 
 def test_several_labels_a_picture_have_no_confusions(tmp_path):

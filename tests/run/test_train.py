@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -88,7 +89,7 @@ def resume_until_done(recipe, folder, moments):
             os.kill(child.pid, signal.SIGKILL)
             child.join()
             if not (folder / "recipe.json").exists() and folder.exists():
-                folder.rmdir()  # killed before anything was decided: start again
+                shutil.rmtree(folder)  # killed before anything was decided: start again
 
 
 def check_kills(recipe, reference, tmp_path, trials):

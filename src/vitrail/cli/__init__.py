@@ -15,6 +15,7 @@ VERBS = {
     "train": "DATA --model M: train a model on a folder of pictures, into a run folder",
     "evaluate": "RUN [DATA]: metrics with intervals, per class, calibration",
     "predict": "RUN PICTURES...: answers as JSON lines, CSV, or the dicts of transformers' pipelines",
+    "export": "RUN --format transformers|timm: a folder that these libraries load, with equal answers",
     "models": "[WORD]: which models there are",
     "show": "RUN or MODEL: what it is made of",
 }

@@ -18,7 +18,8 @@ EXAMPLES = """\
 vitrail evaluate run
 vitrail evaluate run other-pictures/ --json
 vitrail evaluate run labels.csv --label species --group site
-vitrail evaluate run --split val"""
+vitrail evaluate run --split val
+vitrail evaluate run --merge 8"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class EvaluateWords(Common):
     """Of other data: the column with all classes of each picture (default: labels), or one a class."""
     group: str | None = None
     """Of other data: the column of what belongs together, such as a patient (default: group, if any)."""
+    merge: int = 0
+    """Tokens that each layer of a Vision Transformer merges with others like them: faster (0: none)."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
     offline: bool = False
@@ -55,6 +58,7 @@ def run(argv: Sequence[str]) -> None:
         split=words.split,
         options=None if options == ReaderOptions() else options,
         device=words.device,
+        merge=words.merge,
         offline=words.offline,
         progress=reporter(),
     )
@@ -63,6 +67,8 @@ def run(argv: Sequence[str]) -> None:
         return
     plain = found.to_dict()
     title = f"{plain['pictures']:,} pictures of {found.where} ({found.split})"
+    if found.merge:
+        title += f", {found.merge} tokens merged in each layer"
     show_table(title, ("metric", "value", "95 % interval"), metric_rows(plain["metrics"]), right=(1,))
     tell()
     columns = list(next(iter(found.quality.per_class.values())))

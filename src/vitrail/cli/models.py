@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vitrail.backbones.names import list_models
+from vitrail.backbones.catalogue import Row, list_models
 from vitrail.cli.parse import Common, parse
 from vitrail.cli.say import emit, show_table, tell
+from vitrail.errors import nearest
 
-ABOUT = "List the models there are: Vitrail's own Transformers, and every classifier of timm."
+ABOUT = (
+    "List the models there are: Vitrail's own Transformers, every network of timm, and what you have cached."
+)
 EXAMPLES = """\
 vitrail models
 vitrail models swin
@@ -29,7 +32,27 @@ def run(argv: Sequence[str]) -> None:
     if words.json:
         emit({"models": [row.to_dict() for row in rows]})
         return
-    cells = [(row.name, row.source, row.parameters_text, row.licence or "") for row in rows]
-    show_table("", ("model", "from", "parameters", "licence of the weights"), cells, right=(2,))
+    if not rows:
+        tell(f"No name contains {words.word!r}.{nearest(words.word, (row.name for row in list_models()))}")
+        return
+    columns = ("model", "from", "picture", "parameters", "FLOPs", "licences of the weights", "cached")
+    show_table("", columns, [_cells(row) for row in rows], right=(2, 3, 4))
     found = "1 model" if len(rows) == 1 else f"{len(rows):,} models"
-    tell(f"\n{found}. Any of these names can follow --model.")
+    tell(f"\n{found}. Any of these names can follow --model; of the weights the first are the default.")
+    tell("Parameters are without a classifier; a multiplication and an addition are two FLOPs.")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    cached = ", ".join(tag or "yes" for tag in row.cached)
+    if row.cost is None:
+        return row.name, row.source, "", "", "", ", ".join(row.licences), cached
+    parameters, flops = row.cost.parameters / 1e6, row.cost.flops / 1e9
+    return (
+        row.name,
+        row.source,
+        "x".join(map(str, row.cost.size)),
+        f"{parameters:,.1f} M",
+        f"{flops:,.{1 if flops >= 1 else 2}f} G",
+        ", ".join(row.licences),
+        cached,
+    )

@@ -20,13 +20,15 @@ from vitrail.run.predict import Predictor, find_pictures
 from vitrail.run.progress import follow, reporter
 
 ABOUT = (
-    "Answer pictures with a trained run. A picture that cannot be read is named and does not stop the rest."
+    "Answer pictures with a trained run, or with a classifier that others trained. A picture that cannot be "
+    "read is named and does not stop the rest."
 )
 EXAMPLES = """\
 vitrail predict run cat.jpg
 vitrail predict run new/ 'more/**/*.png' --out answers
 vitrail predict run new/ --format csv > answers.csv
-vitrail predict run new/ --format hf --top 3"""
+vitrail predict run new/ --format hf --top 3
+vitrail predict google/vit-base-patch16-224 cat.jpg --format hf"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class PredictWords(Common):
     """Answer pictures."""
 
     run: str = tyro.MISSING
-    """A run folder."""
+    """A run folder; or a classifier of others: a folder of transformers or timm, a Hub id, a timm name."""
     pictures: tuple[str, ...] = tyro.MISSING
     """Files, folders (searched through) and patterns."""
     format: Literal["jsonl", "csv", "hf"] = "jsonl"
@@ -46,14 +48,20 @@ class PredictWords(Common):
     """With `hf`: how many classes a picture."""
     batch: int = 32
     """Pictures answered at a time."""
+    merge: int = 0
+    """Tokens that each layer of a Vision Transformer merges with others like them: faster (0: none)."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
+    offline: bool = False
+    """Never touch the network."""
 
 
 def run(argv: Sequence[str]) -> None:
     """Answer and print, or write."""
     words = parse(PredictWords(), argv, verb="predict", about=ABOUT, examples=EXAMPLES)
-    predictor = Predictor.load(words.run, device=words.device, batch=words.batch)
+    predictor = Predictor.load(
+        words.run, device=words.device, batch=words.batch, merge=words.merge, offline=words.offline
+    )
     files = find_pictures(words.pictures)
     stream = follow(reporter(), "answering", predictor.stream(files), len(files))
     rows: list[Row] = [(storable(str(file)), found) for file, found in stream]

@@ -86,22 +86,52 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> Html:
     names = []
     for index in shown:
         place, name = extent * (index + 0.5) / count, cut(classes[index], LETTERS)
-        names.append(element("text", name, x=left - 8, y=place + 4, text_anchor="end", class_="tick"))
+        names.append(_text(name, left - 8, place + 4, anchor="end"))
         if upright:
-            middle = {"x": left + place, "y": extent + 17, "text_anchor": "middle"}
-            names.append(element("text", name, class_="tick", **middle))
+            names.append(_text(name, left + place, extent + 17))
         else:
             turned = f"translate({left + place + 4:.1f} {extent + 8:.1f}) rotate(-90)"
             names.append(element("text", name, transform=turned, text_anchor="end", class_="tick"))
     sideways = f"translate(12 {extent / 2:.1f}) rotate(-90)"
     titles = (
-        element("text", "answer", x=left + extent / 2, y=extent + foot, text_anchor="middle", class_="title"),
+        _text("answer", left + extent / 2, extent + foot, tone="title"),
         element("text", "true class", transform=sideways, text_anchor="middle", class_="title"),
     )
     moved = element("g", cells, transform=f"translate({left:.1f} 0)")
     width = left + extent + 2
     tone = "chart matrix large" if width > 460 else "chart matrix"
     return svg(width, extent + foot + 8, alt, moved, *names, *titles, tone=tone)
+
+
+def share_table(
+    shares: np.ndarray, *, rows: Sequence[str], columns: Sequence[str], row_title: str, column_title: str
+) -> Html:
+    """Return the shares of a whole that each row is divided into, as squares that are darker the larger.
+
+    Each says its per cent where there is room for it, and when it is pointed at.
+    """
+    side = 44 if len(columns) <= 12 else 29 if len(columns) <= NUMBERED else 16
+    left, width, height = 34 + WIDTH * max(map(len, rows)), side * len(columns), side * len(rows)
+    most = max(float(shares.max()), 2 / len(columns))
+    drawn = [element("rect", width=width, height=height, class_="ground")]
+    for (row, column), share in np.ndenumerate(shares):
+        says = f"{row_title} {rows[row]}, {column_title} {columns[column]}: {share:.1%}"
+        count = f"{100 * share:.0f}" if len(columns) <= NUMBERED else ""
+        drawn.append(_square(side * column, side * row, side, share / most, says, "right", count))
+    names = [_text(name, left - 8, side * (row + 0.5) + 4, anchor="end") for row, name in enumerate(rows)]
+    step = 1 if side > 16 else 4
+    names += [
+        _text(columns[column], left + side * (column + 0.5), height + 17)
+        for column in range(0, len(columns), step)
+    ]
+    sideways = f"translate(12 {height / 2:.1f}) rotate(-90)"
+    titles = (
+        _text(column_title, left + width / 2, height + 34, tone="title"),
+        element("text", row_title, transform=sideways, text_anchor="middle", class_="title"),
+    )
+    alt = f"Shares of {len(columns)} {column_title}s in {len(rows)} {row_title}s, in per cent."
+    moved = element("g", *drawn, transform=f"translate({left:.1f} 0)")
+    return svg(left + width + 2, height + 42, alt, moved, *names, *titles, tone="chart matrix")
 
 
 def reliability_plot(bins: Sequence[Bin], error: float) -> Html:
@@ -180,25 +210,30 @@ def _cells(counts: np.ndarray, shares: np.ndarray, classes: Sequence[str], side:
         share, x, y = float(shares[row, column]), float(side * column), float(side * row)
         part = f"{counts[row, column]} of {counts[row].sum()} ({share:.1%})"
         says = f"{classes[row]}, answered {classes[column]}: {part}"
-        square = element(
-            "rect",
-            element("title", says),
-            x=x + 1,
-            y=y + 1,
-            width=side - 2,
-            height=side - 2,
-            rx=3,
-            class_="right" if row == column else "wrong",
-            fill_opacity=0.2 + 0.8 * share,
-        )
-        drawn.append(square)
-        if numbered:
-            tone = "count inverse" if share > 0.5 else "count"
-            count = short(int(counts[row, column]))
-            drawn.append(
-                element("text", count, x=x + side / 2, y=y + side / 2 + 4, text_anchor="middle", class_=tone)
-            )
+        count = short(int(counts[row, column])) if numbered else ""
+        drawn.append(_square(x, y, side, share, says, "right" if row == column else "wrong", count))
     return join(drawn)
+
+
+def _square(x: float, y: float, side: float, strength: float, says: str, tone: str, count: str) -> Html:
+    """Return a cell that is the darker the nearer its ``strength`` is to 1, with a number if there is one."""
+    square = element(
+        "rect",
+        element("title", says),
+        x=x + 1,
+        y=y + 1,
+        width=side - 2,
+        height=side - 2,
+        rx=3,
+        class_=tone,
+        fill_opacity=0.2 + 0.8 * strength,
+    )
+    tone = "count inverse" if strength > 0.5 else "count"
+    return join([square, _text(count, x + side / 2, y + side / 2 + 4, tone=tone) if count else None])
+
+
+def _text(words: str, x: float, y: float, *, anchor: str = "middle", tone: str = "tick") -> Html:
+    return element("text", words, x=x, y=y, text_anchor=anchor, class_=tone)
 
 
 def _picture(shares: np.ndarray) -> Html:

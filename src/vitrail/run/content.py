@@ -45,7 +45,8 @@ class ReportContent:
     ``quality`` is of the ``split`` that nothing was chosen on; ``uncalibrated`` is the same before the
     ``temperature``. ``splits`` maps a split to its number of pictures by class (``c`` each), ``sizes`` to
     its number of pictures (not their sum, when a picture has several labels). ``history`` has a mapping an
-    epoch: ``epoch``, ``loss``, ``lr`` and any ``val_*``. ``commands`` maps a purpose to a command line.
+    epoch: ``epoch``, ``loss``, ``lr`` and any ``train_*`` and ``val_*``. ``commands`` maps a purpose to a
+    command line.
     """
 
     title: str

@@ -26,13 +26,17 @@ from vitrail.values import Label
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What was found on one split: the numbers, the answers behind them, and the pictures not readable."""
+    """What was found on one split: the numbers, the answers behind them, and the pictures not readable.
+
+    ``merge`` is how many tokens were merged in each layer.
+    """
 
     where: str
     split: str
     quality: Quality
     answers: Answers
     broken: Mapping[str, str]
+    merge: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as one JSON object."""
@@ -49,7 +53,7 @@ class Evaluation:
             },
             "absent": list(quality.absent),
             "broken": dict(self.broken),
-        }
+        } | ({"merge": self.merge} if self.merge else {})
 
 
 def evaluate(
@@ -59,13 +63,15 @@ def evaluate(
     split: str | None = None,
     options: ReaderOptions | None = None,
     device: str = "auto",
+    merge: int = 0,
     offline: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a run on its test part, or on other data; classes are matched by name.
 
     Other data that names parts is measured on its test part unless ``split`` says otherwise. ``options`` name
-    its columns; the run's own data is read as it was for training. Raises UsageError for a part that is not
+    its columns; the run's own data is read as it was for training. With ``merge`` so many tokens are merged
+    in each layer, which is faster: measured is what that costs. Raises UsageError for a part that is not
     there, and VitrailError for one without a picture or with classes that the model does not know.
     """
     progress = progress or Silent()
@@ -75,7 +81,7 @@ def evaluate(
     if where is None and options is not None:
         raise UsageError("columns are named for other data; the run's own is read as it was for training.")
     if where is None:
-        parts = _own_parts(recipe, contract, offline=offline, progress=progress)
+        parts = own_parts(recipe, contract, offline=offline, progress=progress)
     else:
         parts = _other_parts(where, options or ReaderOptions(), contract, offline=offline)
     own, where = where is None, where or recipe.where
@@ -89,6 +95,7 @@ def evaluate(
     if not len(samples):
         raise VitrailError(f"{where}: its part {name!r} has no picture to measure.")
     model = load_model(folder, contract)
+    model.merge(merge)
     engine = answering_engine(recipe, choose_device(device))
     engine.place(model)
     loader = make_loader(samples, contract.preprocess, contract.task, recipe.data, batch=64)
@@ -97,11 +104,16 @@ def evaluate(
         model, loader, engine, contract.preprocess, metric, progress=progress, title="evaluating"
     )
     return Evaluation(
-        where=where, split=name, quality=metric.quality(), answers=found, broken=dict(loader.broken)
+        where=where,
+        split=name,
+        quality=metric.quality(),
+        answers=found,
+        broken=dict(loader.broken),
+        merge=merge,
     )
 
 
-def _own_parts(
+def own_parts(
     recipe: Recipe, contract: Contract, *, offline: bool, progress: Progress
 ) -> Mapping[str, Samples]:
     """Return the parts of the data that a run was made from, as they were when it was trained."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -21,10 +22,10 @@ from vitrail.draw.page import (
     range_bar,
     table,
 )
-from vitrail.draw.plots import Bin, confusion_matrix, reliability_plot
+from vitrail.draw.plots import Bin, confusion_matrix, reliability_plot, share_table
 from vitrail.draw.sheet import resize
 from vitrail.measure.classify import Quality
-from vitrail.run.content import WORDS, ReportContent, digits_of, interval, percent, title_of, written
+from vitrail.run.content import PERCENT, WORDS, ReportContent, digits_of, interval, percent, title_of, written
 from vitrail.values import Estimate
 
 PAIRS = 10
@@ -174,6 +175,47 @@ def attention(content: ReportContent) -> Section | None:
     lead = "The attention of the last block, averaged over its heads: from dark, none, to light, the most."
     parts = [gallery(shown, side=448, wide=True)]
     return Section(title="Where it looked", lead=lead, content=parts) if shown else None
+
+
+def experts(content: ReportContent) -> Section | None:
+    """Return which experts each layer chose while the weights that are kept were learned."""
+    record = next((each for each in content.history if each["epoch"] == content.best_epoch), {})
+    usage: dict[str, list[float]] = {}
+    for name, share in record.items():
+        match name.split("."):
+            case ["train_experts", layer, _]:
+                usage.setdefault(layer, []).append(share)
+    if not usage:
+        return None
+    layers, shares = list(usage), np.array(list(usage.values()))
+    columns = [str(expert) for expert in range(shares.shape[1])]
+    drawn = share_table(shares, rows=layers, columns=columns, row_title="layer", column_title="expert")
+    words = (
+        "The share of its tokens, in per cent, that each layer sent to each expert in training (epoch "
+        f"{content.best_epoch}); both count from 0. {percent(record['train_experts.dropped'])} of the tokens "
+        "found their expert full and went past it."
+    )
+    return Section(title="Experts", lead=balance(shares, layers), content=[figure(drawn, words)])
+
+
+def balance(shares: np.ndarray, layers: Sequence[str]) -> str:
+    """Say whether all experts (columns) of all layers (rows) are used, or which stands out the most.
+
+    More than twice its even share is too much for an expert, less than a quarter too little.
+    """
+    even = 1 / shares.shape[1]
+    fullest, emptiest = (divmod(int(index), shares.shape[1]) for index in (shares.argmax(), shares.argmin()))
+    most, least = float(shares.max()), float(shares.min())
+    if most > min(2 * even, (1 + even) / 2):
+        layer, expert = fullest
+        said = f"expert {expert} gets {percent(most, 0)} of the tokens: the balance loss is too weak"
+    elif least < even / 4:
+        layer, expert = emptiest
+        said = f"expert {expert} gets only {percent(least)} of the tokens, too few to learn from"
+    else:
+        low, high = percent(least, 0).removesuffix(PERCENT), percent(most, 0)
+        return f"All experts are used: {low} to {high} of the tokens each, where {percent(even)} is even."
+    return f"Layer {layers[layer]}: {said}."
 
 
 def _bins(quality: Quality) -> list[Bin]:

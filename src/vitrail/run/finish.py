@@ -38,7 +38,7 @@ def finish(job: Job, progress: Progress) -> Run:
     write_predictions(
         folder / PREDICTIONS, {split: part.answers for split, part in held.items()}, contract.classes
     )
-    result = _result(job, held, temperature)
+    result = _result(job, model, held, temperature)
     tell_story(job, model, held["test"], temperature, result)
     write_json(folder / RESULT, result)
     return Run(folder)
@@ -65,7 +65,7 @@ def _measure(job: Job, model: Vision, engine: Engine, split: str, progress: Prog
     )
 
 
-def _result(job: Job, held: dict[str, Evaluation], temperature: float) -> dict[str, Any]:
+def _result(job: Job, model: Vision, held: dict[str, Evaluation], temperature: float) -> dict[str, Any]:
     """Return the run's numbers as one JSON object."""
     recipe, state = job.experiment.recipe, job.state
     broken = dict(job.state.broken) | {k: v for part in held.values() for k, v in part.broken.items()}
@@ -75,7 +75,7 @@ def _result(job: Job, held: dict[str, Evaluation], temperature: float) -> dict[s
         "model": recipe.model.name,
         "task": recipe.task.name,
         "classes": list(job.experiment.splits.classes),
-        "parameters": sum(p.numel() for p in job.model.parameters()),
+        "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "chosen_by": job.experiment.chooses[0],

@@ -47,6 +47,11 @@ class Run:
         return result
 
     @property
+    def begun(self) -> bool:
+        """Whether this is a run folder at all."""
+        return (self.path / RECIPE).exists()
+
+    @property
     def finished(self) -> bool:
         """Whether the run was trained, measured and reported to its end."""
         return (self.path / RESULT).exists()

@@ -17,13 +17,17 @@ from vitrail.run.engine import Engine
 from vitrail.run.experiment import Experiment
 from vitrail.run.optim import Average, build_optimizers, optimizer_tensors, restore_optimizers
 from vitrail.run.progress import Progress
+from vitrail.run.tune import shares
 
 CHECKPOINTS = "checkpoints"
 
 
 @dataclass(kw_only=True)
 class State:
-    """Where a run stands: ``epoch`` counts finished epochs, ``broken`` maps unread pictures to why."""
+    """Where a run stands: ``epoch`` counts finished epochs, ``broken`` maps unread pictures to why.
+
+    ``loss_sum`` and ``sums`` add up the loss and all else that is logged since the epoch began.
+    """
 
     step: int = 0
     epoch: int = 0
@@ -31,6 +35,7 @@ class State:
     best_epoch: int = 0
     seconds: float = 0.0
     loss_sum: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
 
 
@@ -76,7 +81,7 @@ def start_job(experiment: Experiment, folder: Path, engine: Engine) -> Job:
     model = experiment.model()
     engine.place(model)
     average = Average(model, recipe.train.ema) if recipe.train.ema else None
-    optimizers = build_optimizers(model, recipe.train)
+    optimizers = build_optimizers(model, recipe.train, shares(model, recipe.tune))
     if engine.compile:
         model.backbone.compile()
     return Job(
@@ -102,15 +107,19 @@ def write_checkpoint(job: Job) -> None:
     save(job.folder / CHECKPOINTS, job.state.step, Checkpoint(tensors=tensors, state=asdict(job.state)))
 
 
-def restore(job: Job, progress: Progress) -> bool:
-    """Put a run back to its newest good checkpoint; False when there is none (it starts anew)."""
-    checkpoint, damaged = load(job.folder / CHECKPOINTS)
+def newest(folder: Path, progress: Progress) -> Checkpoint | None:
+    """Return a run's newest good checkpoint; None when there is none, and it starts anew."""
+    checkpoint, damaged = load(folder / CHECKPOINTS)
     for path in damaged:
         instead = "an earlier one is used" if checkpoint else "starting anew"
         progress.say(f"warning: {path} is damaged; {instead}.")
     if checkpoint is None:
-        clear(job.folder / CHECKPOINTS)
-        return False
+        clear(folder / CHECKPOINTS)
+    return checkpoint
+
+
+def restore(job: Job, checkpoint: Checkpoint) -> None:
+    """Put a run back to where a checkpoint was written."""
     job.state = State(**checkpoint.state)
     load_state(job.model, _part(checkpoint.tensors, "model."), job.folder)
     if job.average:
@@ -118,7 +127,6 @@ def restore(job: Job, progress: Progress) -> bool:
     restore_optimizers(job.optimizers, _part(checkpoint.tensors, "optimizer."))
     if job.state.epoch and job.state.epoch == job.state.best_epoch and _between_epochs(job):
         save_weights(job.folder, job.answering)  # it may have been killed between the checkpoint and these
-    return True
 
 
 def _between_epochs(job: Job) -> bool:

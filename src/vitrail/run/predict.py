@@ -17,8 +17,10 @@ from vitrail.data.readers import listing
 from vitrail.errors import UsageError
 from vitrail.models.vision import Vision
 from vitrail.run.answer import answer_batch
-from vitrail.run.contract import Contract, load_model, read_contract
+from vitrail.run.contract import FILE, Contract, load_model, read_contract
 from vitrail.run.engine import Engine, answering_engine, choose_device
+from vitrail.run.folder import Run
+from vitrail.run.pretrained import load_pretrained, names_a_model
 from vitrail.values import Answer, Batch, Frame, Source
 
 Picture = Source | os.PathLike[str] | Image.Image
@@ -39,14 +41,33 @@ class Predictor:
     batch: int = 32
 
     @classmethod
-    def load(cls, run: str | Path, *, device: str = "auto", batch: int = 32) -> Self:
-        """Load a run folder."""
+    def load(
+        cls,
+        run: str | Path,
+        *,
+        device: str = "auto",
+        batch: int = 32,
+        merge: int = 0,
+        offline: bool = False,
+    ) -> Self:
+        """Load a run folder, or a classifier that somebody else trained, by what names it.
+
+        With ``merge`` it answers faster, with so many tokens merged in each layer. ``offline`` forbids the
+        Hub.
+        """
         folder = Path(run)
-        if not folder.is_dir():
-            raise UsageError(f"{run}: no such run folder. Train one: vitrail train DATA --out {run}")
-        contract = read_contract(folder)
+        if (folder / FILE).exists() or Run(folder).begun:
+            contract = read_contract(folder)
+            model = load_model(folder, contract)
+        elif names_a_model(str(run)):
+            contract, model = load_pretrained(str(run), offline=offline)
+        else:
+            raise UsageError(
+                f"{run}: no such run folder, and no model of this name. Train one: "
+                f"vitrail train DATA --out {run}"
+            )
         engine = answering_engine(contract.recipe, choose_device(device))
-        model = load_model(folder, contract)
+        model.merge(merge)
         engine.place(model)
         return cls(contract=contract, model=model, engine=engine, batch=batch)
 
@@ -134,6 +155,9 @@ def _source(picture: Picture) -> Source | Image.Image:
     )
 
 
-def load(run: str | Path, *, device: str = "auto") -> Predictor:
-    """Load a trained run folder, ready to answer pictures."""
-    return Predictor.load(run, device=device)
+def load(run: str | Path, *, device: str = "auto", merge: int = 0, offline: bool = False) -> Predictor:
+    """Load a trained run folder, ready to answer pictures, or somebody else's classifier by its name.
+
+    With ``merge`` so many tokens are merged in each layer of a Vision Transformer, which is faster.
+    """
+    return Predictor.load(run, device=device, merge=merge, offline=offline)

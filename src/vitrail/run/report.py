@@ -33,6 +33,7 @@ PARTS: Sequence[Callable[[ReportContent], Section | None]] = (
     findings.by_class,
     findings.confidence,
     findings.attention,
+    findings.experts,
     origins.training,
     origins.data,
     origins.cost,

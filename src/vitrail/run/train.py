@@ -19,7 +19,7 @@ from vitrail.run.job import Job, write_checkpoint
 from vitrail.run.log import Log
 from vitrail.run.optim import better, rank, rate
 from vitrail.run.progress import Progress
-from vitrail.values import Batch
+from vitrail.values import Batch, Losses
 
 
 def fit(job: Job, progress: Progress) -> None:
@@ -85,18 +85,23 @@ def learn(job: Job, batch: Batch) -> dict[str, float]:
     steady = [buffer.clone() for buffer in model.buffers()]
     batch = job.engine.ready(batch, job.experiment.preprocess)
     batch = recipe.augment.mix(batch, recipe.seed, state.epoch)
-    loss = torch.zeros((), device=job.engine.device)
+    numbers = torch.zeros((), device=job.engine.device)
+    names: list[str] = []
     parts = split_batch(batch, recipe.train.accumulate)
     for number, part in enumerate(parts):
         # The model's own draws (dropout, stochastic depth) depend on nothing but (seed, step, part).
         torch.manual_seed(key(recipe.seed, state.step, number))
         with job.engine.precision():
             losses = model.loss(part, state.step / max(job.steps, 1))
-        share = losses.total * (len(part) / len(batch))
-        share.backward()  # type: ignore[no-untyped-call]
-        loss += share.detach()
+        share = len(part) / len(batch)
+        (losses.total * share).backward()  # type: ignore[no-untyped-call]
+        names, values = numbers_of(losses)
+        numbers = numbers + values * share
     norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.train.clip or math.inf)
-    seen = {"loss": float(loss), "norm": float(norm), "lr": lr}
+    # All numbers come from the device at once: to ask is to wait for it.
+    told = dict(zip([*names, "norm"], torch.cat([numbers, norm[None]]).tolist(), strict=True))
+    seen = {name: value for name, value in told.items() if not name.startswith("train_")}
+    seen["lr"] = lr
     if not (math.isfinite(seen["loss"]) and math.isfinite(seen["norm"])):
         _stop_unharmed(job, batch, steady, seen)
     for optimizer in job.optimizers:
@@ -105,7 +110,23 @@ def learn(job: Job, batch: Batch) -> dict[str, float]:
     if job.average:
         job.average.update(state.step)
     state.loss_sum += seen["loss"]
+    for name in names[1:]:
+        state.sums[name] = state.sums.get(name, 0.0) + told[name]
     return seen
+
+
+def numbers_of(losses: Losses) -> tuple[list[str], Tensor]:
+    """Return what is logged of a step, as names and their numbers side by side on the device.
+
+    The ``loss`` comes first, then each ``loss_TERM`` when there are several, then each ``train_NAME`` seen.
+    """
+    values: dict[str, float | Tensor] = {"loss": losses.total}
+    if len(losses.terms) > 1:
+        values |= {f"loss_{name}": term for name, term in losses.terms.items()}
+    values |= {f"train_{name}": value for name, value in losses.seen.items()}
+    device = losses.total.device
+    scalars = [torch.as_tensor(each, device=device).detach().float() for each in values.values()]
+    return list(values), torch.stack(scalars)
 
 
 def validate(job: Job, interrupt: Interrupt) -> tuple[dict[str, Any], bool]:
@@ -123,12 +144,14 @@ def validate(job: Job, interrupt: Interrupt) -> tuple[dict[str, Any], bool]:
     if best:
         state.best, state.best_epoch = ranked, state.epoch
     loss = state.loss_sum / len(job.training)
-    state.loss_sum = 0.0
+    means = {name: total / len(job.training) for name, total in state.sums.items()}
+    state.loss_sum, state.sums = 0.0, {}
     state.seconds += time.monotonic() - started
     record = {
         "epoch": state.epoch,
         "step": state.step,
         "loss": loss,
+        **means,
         "lr": rate(job.experiment.recipe.train, max(state.step - 1, 0), job.steps),
         **{f"val_{name}": value if math.isfinite(value) else None for name, value in values.items()},
         "best": state.best_epoch,
