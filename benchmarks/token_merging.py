@@ -4,7 +4,8 @@
 pictures of 28 pixels, 6 layers), trained once for four epochs with half of the patches dropped, into
 `.data/bench/fashion-tokens`; a training that was cut off goes on. Then every batch is answered with 0, 8, 16
 ... tokens merged in each layer, in turn. A part of the validation pictures chooses the fewest tokens that
-make it half as fast again; the test pictures, which chose nothing, say what that is worth.
+make it half as fast again, with a tenth to spare; the test pictures, which chose nothing, say what that is
+worth. Of ViT-S/16 at 224 pixels the speed alone is measured.
 """
 
 import os
@@ -14,12 +15,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does,
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import record
+from vitrail.backbones.vit import ViTConfig
 from vitrail.run.compose import compose
 from vitrail.run.experiment import Experiment, prepare
 from vitrail.run.folder import Run
@@ -30,7 +34,7 @@ from vitrail.run.progress import reporter
 FOLDER = Path(__file__).parent.parent / ".data" / "bench" / "fashion-tokens"
 MODEL, OPTIONS = "vit-pico2", {"epochs": 4, "model.patch_drop": 0.5, "augment.flip": True}
 MERGES = (0, 8, 16, 24, 32, 40, 48, 64)
-FASTER, POINTS = 1.5, 0.5
+FASTER, POINTS, SPARE = 1.5, 0.5, 1.1
 
 
 def trained(data: str) -> Run:
@@ -84,6 +88,23 @@ class Sweep:
         return rows
 
 
+def speeds(merges: tuple[int, ...] = (0, 4, 8, 12, 16), rounds: int = 7) -> list[str]:
+    """Return how many times as fast merging makes ViT-S/16, as rows of a table."""
+    vit = ViTConfig(size="s", patch=16).build((224, 224), 3).eval()
+    pixels = torch.randn(8, 3, 224, 224)
+
+    def forward(merge: int) -> Callable[[], None]:
+        def run() -> None:
+            vit.merge = merge
+            vit(pixels, levels=False)
+
+        return run
+
+    with torch.inference_mode():
+        seconds = record.interleave({str(merge): forward(merge) for merge in merges}, rounds)
+    return [f"| {merge} | {record.ratio(seconds, '0', str(merge)):.2f} |" for merge in merges]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", default=".data/fashion-mnist")
@@ -91,7 +112,7 @@ def main() -> None:
     run = trained(arguments.data)
     predictor, experiment = Predictor.load(run.path, device="cpu"), prepare(run.recipe())
     chosen = Sweep(predictor, experiment, "val", batches=20)
-    enough = [merge for merge in MERGES if chosen.faster(merge) >= FASTER]
+    enough = [merge for merge in MERGES if chosen.faster(merge) >= SPARE * FASTER]
     point = enough[0] if enough else MERGES[-1]
     seen = Sweep(predictor, experiment, "test")
     change, half = seen.change(point)
@@ -99,13 +120,18 @@ def main() -> None:
         f"`{run.recipe().model.name}`, {run.result['epochs']} epochs on `{Path(arguments.data).name}` with "
         f"half of the patches dropped; {len(seen.right[0]):,} test pictures, about {seen.batch:.0f} at a "
         "time, float32.\n",
-        f"Chosen on the validation part as the fewest that make it {FASTER} times as fast: {point} tokens. "
+        f"Chosen on validation pictures as the fewest for {FASTER} times the speed with a tenth to spare: "
+        f"{point}. "
         f"On the test part: {seen.faster(point):.2f} times as fast (wanted {FASTER}), "
         f"{change:+.2f} ± {half:.2f} points of accuracy (wanted at least {-POINTS}).\n",
         "| tokens merged in each layer | accuracy, % | change, paired (95 %) | times as fast "
         "| pictures a second |",
         "| --- | --- | --- | --- | --- |",
         *seen.rows(),
+        "\nViT-S/16 (12 layers) at 224 pixels, batches of 8, random weights: speed alone.\n",
+        "| tokens merged in each layer | times as fast |",
+        "| --- | --- |",
+        *speeds(),
     ]
     print("\n".join(lines))
     record.write_result("token-merging", "Token merging", "\n".join(lines), "vitrail")

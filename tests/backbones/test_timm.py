@@ -196,6 +196,8 @@ def test_what_timm_does_not_publish():
         UsageError, match=f"timm publishes no weights for {unpublished}: leave out pretrained"
     ):
         TimmConfig(name=unpublished, pretrained=True).build((64, 64), 3)
+    with pytest.raises(UsageError, match=r"weights of gcvit_xxtiny as a pickle only: \S+\nFetch it"):
+        TimmConfig(name="gcvit_xxtiny", pretrained=True).fetch()
     with pytest.raises(UsageError, match=r"timm knows no weights called resnet50\.nonsense"):
         timm_preprocessing("resnet50.nonsense")
 

@@ -155,6 +155,10 @@ def test_departures_from_the_size():
         ({"depth": -1}, "depth must be at least 1, not -1"),
         ({"drop_path": 1.0}, "drop_path is a chance from 0 to below 1, not 1"),
         ({"dropout": -0.5}, "dropout is a chance"),
+        ({"final_norm": "summary", "pool": "class+mean"}, "a norm after the summary is of one token"),
+        ({"experts": 2, "experts_top": 3}, "cannot go to 3 of 2 experts: take 1 to 2"),
+        ({"experts": 2, "experts_capacity": 0.0}, "experts_capacity must be above 0, not 0"),
+        ({"experts": 2, "depth": 1}, "this network has but one"),
         ({"heads": 5}, "5 heads do not divide a width of 64: take 4 or 8"),
     ],
 )

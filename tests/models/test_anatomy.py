@@ -1,9 +1,11 @@
 import pytest
+import timm
 import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from vitrail.backbones import configure
+from vitrail.backbones.costs import read_costs
 from vitrail.backbones.vit import ViTConfig
 from vitrail.heads.linear import LinearConfig
 from vitrail.models.anatomy import Layer, anatomy, fold, walk
@@ -173,6 +175,21 @@ def test_a_convolutional_network_and_a_bare_backbone():
     bare = anatomy(resnet.backbone, (64, 64), 3)
     assert bare.flops == layers["backbone"].flops
     assert [layer.name for layer in bare.layers][:2] == ["net.conv1", "net.bn1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", timm.list_modules())
+def test_a_network_of_each_of_timms_modules_costs_what_the_table_says(module):
+    costs = read_costs()
+    name = min(timm.list_models(module=module), key=lambda name: costs[name].parameters)
+    if module == "gemma4_vit":
+        pytest.xfail("its shapes depend on values")
+    cost = costs[name]
+    with torch.device("meta"):
+        backbone = configure(name).build(cost.size, 3)
+    whole = anatomy(backbone, cost.size, 3)
+    assert (whole.parameters, whole.flops) == (cost.parameters, cost.flops)
+    assert whole.activations > 0
 
 
 def test_the_model_itself_is_left_alone():

@@ -126,6 +126,8 @@ def test_a_copy_is_alike_and_apart():
     assert torch.equal(before, twin(x))
 
 
-def test_a_rank_that_is_not_thin_is_refused():
-    with pytest.raises(UsageError, match=r"16x8: take 8 or less for --tune\.rank"):
-        Adapted(nn.Linear(8, 16), 9, 1.0)
+def test_layers_that_are_no_wider_than_the_rank_are_left_out():
+    net = nn.Sequential(nn.Linear(8, 2), nn.Linear(2, 16), nn.Linear(16, 8))
+    assert adapt(net, 4, 1.0, "all") == ["2"]
+    with pytest.raises(UsageError, match=r"rank of 8 is not below the 8 of the widest.*--tune\.rank"):
+        adapt(nn.Sequential(nn.Linear(8, 2), nn.Linear(16, 8)), 8, 1.0, "all")

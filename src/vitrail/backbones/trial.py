@@ -42,12 +42,12 @@ class Trial:
 def try_out(make: Callable[..., Net], name: str, size: Size, channels: int) -> Trial:
     """Find how the network that ``make(**arguments)`` returns is built for pictures of ``size``.
 
-    Raises UsageError when it runs neither at this size nor at a larger one up to its own, and when its
-    shapes depend on values, as nothing here has any.
+    Raises UsageError when it runs neither at this size nor at a larger one up to its own, and when it runs
+    nowhere: because it gives no summary, or asks for values, which nothing here has.
     """
     bench = _Bench(make=make, channels=channels, native=_on_meta(make))
     if not bench.widths:
-        raise UsageError(f"timm's {name} has shapes that depend on values: choose another model.")
+        raise UsageError(f"timm's {name} cannot be tried: {bench.complaint} Choose another model.")
     for wanted in bench.sizes(size):
         only = None
         for step in bench.steps:
@@ -76,6 +76,7 @@ class _Bench:
     channels: int
     native: Net
     built: dict[Size, Net] = field(default_factory=dict)
+    complaint: str = ""
 
     def __post_init__(self) -> None:
         known = _parameters(type(self.native))
@@ -168,9 +169,11 @@ class _Bench:
             with torch.no_grad(), torch.device("meta"):
                 final, stages = stages_of(net, pixels, None, normed)
                 summary = net.forward_head(final, pre_logits=True)
-        except Exception:  # as above: whatever a network raises, it does not run
+        except Exception as error:  # as above: whatever a network raises, it does not run
+            self.complaint = f"{' '.join(str(error).split())[:200].rstrip('.')}."
             return None
         if not isinstance(summary, Tensor) or summary.ndim != 2:
+            self.complaint = "it sums a picture up in no vector."
             return None
         return [stage.shape for stage in stages], summary.shape
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from vitrail.backbones.entrance import Entrance, check_divides
 from vitrail.backbones.names import SIZES
+from vitrail.backbones.switches import check_switches
 from vitrail.backbones.vision_transformer import Pool, ViT
-from vitrail.errors import UsageError, nearest
 from vitrail.nn.attention import Attention, CrossAttention
 from vitrail.nn.block import RESIDUALS, Block, PreNorm
 from vitrail.nn.droppath import DropPath
@@ -97,21 +97,7 @@ class ViTConfig:
     """Start from these weights: a folder, a .safetensors or .npz file, or a Hub id."""
 
     def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            known = ", ".join(SIZES)
-            raise UsageError(f"there is no size {self.size!r}.{nearest(self.size, SIZES)} Sizes are {known}.")
-        least = {"patch": 0, "tubelet": 0, "registers": 0, "experts": 0, "experts_top": 1}
-        for name in ("width", "depth", "heads", "mlp", *least):
-            value = getattr(self, name)
-            if value is not None and value < least.get(name, 1):
-                raise UsageError(f"{name} must be at least {least.get(name, 1)}, not {value}.")
-        for name in ("drop_path", "dropout", "patch_drop"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} is a chance from 0 to below 1, not {getattr(self, name):g}.")
-        if self.tubelet and self.stem == "conv":
-            raise UsageError(
-                "a convolutional stem is for pictures: leave tubelet, or take --model.stem patch."
-            )
+        check_switches(self)
 
     @classmethod
     def named(cls, size: str, patch: int) -> "ViTConfig":

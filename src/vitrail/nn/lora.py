@@ -22,17 +22,11 @@ class Adapted(nn.Linear):
 
     ``down`` (``rank in``) starts as linear layers do and ``up`` (``out rank``) at zero, so nothing is changed
     at first. Weight and bias are those of the ``linear`` that it takes the place of, under the same names.
-    Raises UsageError for a rank that is not thinner than the weight.
     """
 
     def __init__(self, linear: nn.Linear, rank: int, alpha: float) -> None:
         nn.Module.__init__(self)  # not Linear's own, which would draw a weight
         self.out_features, self.in_features = linear.out_features, linear.in_features
-        if rank > min(self.out_features, self.in_features):
-            raise UsageError(
-                f"a rank of {rank} is not thinner than a layer of {self.out_features}x{self.in_features}: "
-                f"take {min(self.out_features, self.in_features)} or less for --tune.rank."
-            )
         self.share = alpha / rank
         self._parameters |= {"weight": linear._parameters["weight"], "bias": linear._parameters["bias"]}
         self.lora_down = nn.Parameter(self._base.new_empty(rank, self.in_features))
@@ -61,10 +55,17 @@ class Adapted(nn.Linear):
 def adapt(model: nn.Module, rank: int, alpha: float, targets: Targets) -> list[str]:
     """Put an `Adapted` in the place of each linear map that is meant, and return their names.
 
-    What computes attention is known by the name of its class, which holds for timm's networks as for ours.
+    Layers that are no wider than the rank are left out: they would learn more by themselves. Raises
+    UsageError when no other is left.
     """
-    chosen = {id(layer): layer for layer in _linear(model, targets)}
-    adapted = {key: Adapted(layer, rank, alpha) for key, layer in chosen.items()}
+    meant = {id(layer): layer for layer in _linear(model, targets)}
+    widest = max((_narrow(layer) for layer in meant.values()), default=0)
+    if meant and rank >= widest:
+        raise UsageError(
+            f"a rank of {rank} is not below the {widest} of the widest layer: take a smaller --tune.rank."
+        )
+    wide = {key: layer for key, layer in meant.items() if _narrow(layer) > rank}
+    adapted = {key: Adapted(layer, rank, alpha) for key, layer in wide.items()}
     names = []
     for name, parent in list(model.named_modules(remove_duplicate=False)):
         for word, child in list(parent._modules.items()):
@@ -90,11 +91,19 @@ def merged(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _linear(module: nn.Module, targets: Targets, attending: bool = False) -> Iterator[nn.Linear]:
+def _narrow(layer: nn.Linear) -> int:
+    return min(layer.in_features, layer.out_features)
+
+
+def _linear(
+    module: nn.Module, targets: Targets, name: str = "", attending: bool = False
+) -> Iterator[nn.Linear]:
+    """Give the linear layers that are meant. Attention is known by its class or its name, timm's as ours."""
     kind = type(module)
-    attending = attending or "attention" in kind.__name__.lower() or "attn" in kind.__name__.lower()
+    label = f"{name} {kind.__name__}".lower()
+    attending = attending or "attention" in label or "attn" in label
     meant = targets == "all" or attending == (targets == "attention")
     if meant and isinstance(module, nn.Linear) and kind.forward is nn.Linear.forward:
         yield module
-    for child in module.children():
-        yield from _linear(child, targets, attending)
+    for word, child in module.named_children():
+        yield from _linear(child, targets, word, attending)

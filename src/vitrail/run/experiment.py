@@ -10,6 +10,7 @@ import torch
 
 from vitrail.backbones import ModelConfig
 from vitrail.backbones.classifier import Classifier, classifier_of
+from vitrail.backbones.vit import ViTConfig
 from vitrail.contracts import Samples
 from vitrail.data.augment import Augment
 from vitrail.data.cache import PixelCache
@@ -53,8 +54,15 @@ class Experiment:
         return name, orders[name]
 
     def check(self) -> None:
-        """Raise UsageError for a metric that cannot choose, before anything is trained."""
+        """Raise UsageError for a metric that cannot choose, or a network that cannot be, before any work."""
         _ = self.chooses
+        model = self.recipe.model
+        if isinstance(model, ViTConfig):
+            with torch.device(
+                "meta"
+            ):  # `normal` needs no arithmetic, for which torch would load its compiler
+                plain = replace(model.untrained(), init="normal")
+                plain.build(self.preprocess.size, self.preprocess.channels)
 
     @cached_property
     def cache(self) -> PixelCache | None:
