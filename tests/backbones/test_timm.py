@@ -7,7 +7,8 @@ import timm
 import torch
 
 from vitrail.backbones import configure
-from vitrail.backbones.timm import TimmConfig, timm_preprocessing
+from vitrail.backbones.published import timm_preprocessing
+from vitrail.backbones.timm import TimmConfig
 from vitrail.errors import UsageError, VitrailError
 
 

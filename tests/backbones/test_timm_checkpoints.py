@@ -128,10 +128,6 @@ def test_a_folder_or_a_file_beside_its_config_is_our_vit_with_its_weights(tmp_pa
     ("name", "arguments"),
     [
         ("resnet10t", {}),
-        ("vit_tiny_patch16_224", {"global_pool": "max"}),
-        ("vit_tiny_patch16_224", {"final_norm": False}),
-        ("vit_tiny_patch16_224", {"proj_bias": False}),
-        ("vit_tiny_patch16_224", {"global_pool": "avg", "pool_include_prefix": True}),
         ("vit_relpos_small_patch16_224", {}),
         ("vit_base_patch16_rpn_224", {}),
         ("vit_small_patch16_rope_mixed_224", {}),
@@ -146,6 +142,23 @@ def test_what_no_vit_of_ours_computes_stays_timms(name, arguments, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "model.safetensors").touch()
     assert configure(str(tmp_path), offline=True) == TimmConfig(name=name, weights=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"global_pool": "max"},
+        {"final_norm": False},
+        {"proj_bias": False},
+        {"global_pool": "avg", "pool_include_prefix": True},
+    ],
+)
+def test_a_variant_that_only_its_arguments_tell_is_refused_rather_than_wrong(arguments, tmp_path):
+    config = {"architecture": "vit_tiny_patch16_224", "model_args": arguments, "pretrained_cfg": {}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(VitrailError, match=r"was built with .*such variants are not read"):
+        configure(str(tmp_path), offline=True)
 
 
 def test_timms_own_name_stays_timms():

@@ -105,6 +105,15 @@ def test_a_network_for_one_size_takes_any(size):
         check_levels(backbone, backbone(pixels), pixels)
 
 
+def test_a_network_whose_branches_round_differently_is_padded():
+    """At 60x90, and one pixel more, all its halvings happen to come out alike."""
+    with torch.device("meta"):
+        backbone = TimmConfig(name="resnetaa34d").build((60, 90), 3).eval()
+        assert backbone.multiple == 32
+        for size in [(60, 90), (65, 122), (15, 300)]:
+            assert backbone(torch.empty(1, 3, *size)).summary.shape == (1, 512)
+
+
 class Hybrid(nn.Module):
     """Begins a token every 16 pixels, but folds them by a ratio, rounded for the size it was built for."""
 

@@ -178,12 +178,10 @@ def test_a_convolutional_network_and_a_bare_backbone():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", timm.list_modules())
+@pytest.mark.parametrize("module", sorted({*timm.list_modules()} - {"gemma4_vit"}))  # it cannot be tried
 def test_a_network_of_each_of_timms_modules_costs_what_the_table_says(module):
     costs = read_costs()
     name = min(timm.list_models(module=module), key=lambda name: costs[name].parameters)
-    if module == "gemma4_vit":
-        pytest.xfail("its shapes depend on values")
     cost = costs[name]
     with torch.device("meta"):
         backbone = configure(name).build(cost.size, 3)

@@ -1,6 +1,7 @@
 """A classifier that others trained answers pictures as the library does that wrote it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 import vitrail
 from vitrail.cli import main
-from vitrail.errors import UsageError
+from vitrail.errors import UsageError, VitrailError
 from vitrail.run.compose import compose
 from vitrail.run.experiment import prepare
 from vitrail.run.pretrained import load_pretrained
@@ -161,3 +162,27 @@ def test_other_classes_get_a_new_head_and_the_checkpoints_preparation(of_transfo
     assert made.head.names == ("ant", "bee")
     patches = model.vit.embeddings.patch_embeddings.projection.weight
     torch.testing.assert_close(made.backbone.embed.weight, patches, rtol=0, atol=0)
+
+
+def change_config(folder, **changes):
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_a_timm_folder_may_name_its_classes_by_number(of_timm, tmp_path, picture):
+    folder = tmp_path / "copy"
+    shutil.copytree(of_timm[0], folder)
+    change_config(folder, label_names={"2": "owl", "0": "cat", "1": "dog"})
+    assert list(vitrail.load(folder)(picture)[0].names) == NAMES
+    change_config(folder, label_names=["cat", "dog"])
+    with pytest.raises(VitrailError, match="names 2 classes, but the classifier has 3"):
+        vitrail.load(folder)
+
+
+def test_a_timm_network_of_another_build_is_refused_rather_than_wrong(tmp_path):
+    model = timm.create_model("test_resnet", num_classes=3, act_layer="silu")
+    timm.models.save_for_hf(
+        model, tmp_path, model_config={"model_args": {"act_layer": "silu"}}, safe_serialization=True
+    )
+    with pytest.raises(VitrailError, match="test_resnet that was built with act_layer"):
+        vitrail.load(tmp_path)

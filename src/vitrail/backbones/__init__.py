@@ -7,10 +7,11 @@ from vitrail.backbones.checkpoints import read_pretrained
 from vitrail.backbones.checkpoints.kinds import describes_itself, kind_of
 from vitrail.backbones.checkpoints.timm import is_ours
 from vitrail.backbones.names import parse
+from vitrail.backbones.published import plain_architecture
 from vitrail.backbones.runs import run_model
 from vitrail.backbones.timm import TimmConfig
 from vitrail.backbones.vit import ViTConfig
-from vitrail.backbones.weights import fetch, read_config
+from vitrail.backbones.weights import fetch
 from vitrail.errors import UsageError
 
 ModelConfig = ViTConfig | TimmConfig
@@ -37,6 +38,6 @@ def configure(name: str, *, offline: bool = False) -> ModelConfig:
         if kind == "run" and (run := run_model(place)).get("family") == "timm":
             return TimmConfig(name=str(run.get("name")), weights=known.text)
         if kind == "timm" and not is_ours(place):
-            return TimmConfig(name=read_config(place)["architecture"], weights=known.text)
+            return TimmConfig(name=plain_architecture(place), weights=known.text)
         return replace(read_pretrained(source, values=False).config, weights=known.text)
     raise UsageError(f"{name}: name a model's folder, or the model by name and this file by --model.weights.")

@@ -1,17 +1,15 @@
 """The classifier that came with trained weights, and the names of its classes."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from vitrail.backbones import ModelConfig
 from vitrail.backbones.checkpoints import read_pretrained
-from vitrail.backbones.checkpoints.pretrained import distinct
 from vitrail.backbones.checkpoints.start import locate
+from vitrail.backbones.published import distinct
 from vitrail.backbones.timm import TimmConfig
-from vitrail.errors import VitrailError
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +29,7 @@ def classifier_of(config: ModelConfig, *, offline: bool = False) -> Classifier |
     Raises what fetching and reading them raises.
     """
     found: tuple[Tensor, Tensor | None] | None
-    classes: Sequence[str] | None
+    classes: tuple[str, ...] | None
     if isinstance(config, TimmConfig):
         found, classes = config.classifier(offline=offline)
     elif config.weights is not None:
@@ -43,12 +41,7 @@ def classifier_of(config: ModelConfig, *, offline: bool = False) -> Classifier |
         return None
     weight, bias = found
     bias = weight.new_zeros(len(weight)) if bias is None else bias
-    names = distinct(classes) if classes else _names(len(weight), config.weights)
-    if len(names) != len(weight):
-        raise VitrailError(
-            f"{config.weights}: names {len(names)} classes, and its classifier has {len(weight)}."
-        )
-    return Classifier(weight=weight, bias=bias, classes=names)
+    return Classifier(weight=weight, bias=bias, classes=classes or _names(len(weight), config.weights))
 
 
 def _names(count: int, weights: str | None) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ the file names, and refuses files that want more. What comes out is safetensors,
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ def convert(source: Path, out: Path | None = None, key: str | None = None) -> Pa
     names the part of the file that holds the tensors. Raises UsageError when there is nothing to convert, the
     result exists, or the file has several parts; VitrailError when it cannot be read without running it.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     files = _pickles(source) if source.is_dir() else [source]
@@ -41,13 +42,15 @@ def convert(source: Path, out: Path | None = None, key: str | None = None) -> Pa
     for file in files:
         tensors |= _tensors(_load(file), key, file)
     whole = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
-    handle, draft = tempfile.mkstemp(dir=target.parent, suffix=".part")
-    os.close(handle)
+    draft = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         save_file(whole, draft, metadata={"format": "pt"})
-        Path(draft).replace(target)
+        draft.replace(target)
+    except (OSError, SafetensorError) as error:
+        raise VitrailError(f"{target}: cannot be written ({error}).") from None
     finally:
-        Path(draft).unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
     return target
 
 

@@ -36,6 +36,10 @@ def check_switches(config: ViTConfig) -> None:
     for name in CHANCES:
         if not 0 <= getattr(config, name) < 1:
             raise UsageError(f"{name} is a chance from 0 to below 1, not {getattr(config, name):g}.")
+    for name in ("eps", "layer_scale"):
+        value = getattr(config, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"{name} must be above 0, not {value:g}.")
     if config.tubelet and config.stem == "conv":
         raise UsageError("a convolutional stem is for pictures: leave tubelet, or take --model.stem patch.")
     if config.final_norm == "summary" and config.pool.startswith("class+"):

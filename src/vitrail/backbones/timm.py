@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from vitrail.backbones.runs import backbone_of, is_run, run_model, run_preprocessing
+from vitrail.backbones.published import published_as, stated_classes, timm_preprocessing
+from vitrail.backbones.runs import backbone_of, is_run
 from vitrail.backbones.trial import Net, Trial, round_up, stages_of, try_out
-from vitrail.backbones.weights import fetch, read_config, read_weights
+from vitrail.backbones.weights import fetch, read_weights
 from vitrail.errors import UsageError, VitrailError
 from vitrail.values import Features, Size
 
@@ -150,7 +151,7 @@ class TimmConfig:
 
     def classifier(
         self, *, offline: bool = False
-    ) -> tuple[tuple[Tensor, Tensor | None] | None, list[str] | None]:
+    ) -> tuple[tuple[Tensor, Tensor | None] | None, tuple[str, ...] | None]:
         """Return weight and bias of the weights' own classifier, and its classes' names where stated.
 
         Only a linear layer on the summary counts as one. Raises what `build` raises for missing weights.
@@ -158,14 +159,12 @@ class TimmConfig:
         source = self._source(offline=offline)
         if source is None or is_run(source):
             return None, None
-        tensors, published = read_weights(source), _published(str(source) if source.is_dir() else self.name)
+        tensors, published = read_weights(source), published_as(str(source) if source.is_dir() else self.name)
         layer = published.get("classifier")
         weight = tensors.get(f"{layer}.weight")
         if weight is None or weight.ndim != 2:
             return None, None
-        stated = read_config(source) if source.is_dir() else {}
-        names = stated.get("label_names") or published.get("label_names")
-        return (weight, tensors.get(f"{layer}.bias")), names
+        return (weight, tensors.get(f"{layer}.bias")), stated_classes(source, len(weight))
 
     def suited(self, pictures: Size) -> "TimmConfig":  # noqa: ARG002
         """Return the network as it is: nothing of it depends on the pictures."""
@@ -203,7 +202,7 @@ class TimmConfig:
             return Path(self.weights) if Path(self.weights).exists() else fetch(self.weights, offline=offline)
         if not self.pretrained:
             return None
-        published = _published(self.name)
+        published = published_as(self.name)
         hub_id = published.get("hf_hub_id")
         if not hub_id and published.get("url"):
             raise UsageError(
@@ -221,7 +220,7 @@ class TimmConfig:
         """
         tensors = read_weights(source)
         tensors = backbone_of(tensors, "net.") if is_run(source) else tensors
-        published = _published(str(source) if source.is_dir() else self.name)
+        published = published_as(str(source) if source.is_dir() else self.name)
         classifiers = published.get("classifier") or ()
         first = classifiers if isinstance(classifiers, str) else next(iter(classifiers), "")
         classes = len(tensors[f"{first}.bias"]) if f"{first}.bias" in tensors else 0
@@ -243,46 +242,3 @@ class TimmConfig:
 def _trial(config: TimmConfig, size: Size, channels: int) -> Trial:
     """Return how a network is built for pictures of this size; who builds it again need not try again."""
     return try_out(partial(config._create, channels), config.name, size, channels)
-
-
-def timm_preprocessing(name: str) -> dict[str, Any]:
-    """Return how pictures were prepared for the weights that timm publishes under a name, or of a folder.
-
-    Plain values: ``size`` (height, width), ``channels``, ``mean`` and ``std`` a channel for pixels
-    from 0 to 1, ``resample``, ``fit`` (crop, squash or pad) and ``crop_pct``, the share of the shorter side.
-    """
-    published = _published(name)
-    channels, height, width = published["input_size"]
-    fits = {"center": "crop", "squash": "squash", "border": "pad"}
-    return {
-        "size": (height, width),
-        "channels": channels,
-        "fit": fits[published.get("crop_mode", "center")],
-        "crop_pct": float(published["crop_pct"]),
-        "resample": published["interpolation"],
-        "mean": tuple(published["mean"]),
-        "std": tuple(published["std"]),
-    }
-
-
-def _published(name: str) -> dict[str, Any]:
-    """Return what timm states about the weights of a name or in a folder."""
-    from timm.models import PretrainedCfg, get_pretrained_cfg
-
-    if is_run(Path(name)):
-        run = run_preprocessing(Path(name))
-        crops = {"crop": "center", "squash": "squash", "pad": "border"}
-        return _published(str(run_model(Path(name)).get("name"))) | {
-            "input_size": (run["channels"], *run["size"]),
-            "crop_mode": crops[run["fit"]],
-            "interpolation": run["resample"],
-            **{key: run[key] for key in ("crop_pct", "mean", "std")},
-        }
-    if Path(name).is_dir():
-        stated = read_config(Path(name))  # folders of before 2023 have it all on one level
-        return {**PretrainedCfg().to_dict(), **stated.get("pretrained_cfg", stated)}
-    try:
-        stated = get_pretrained_cfg(name)
-    except RuntimeError:
-        raise UsageError(f"timm knows no weights called {name}: `vitrail models` lists its names.") from None
-    return dict((stated or PretrainedCfg()).to_dict())

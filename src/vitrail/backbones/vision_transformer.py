@@ -200,7 +200,7 @@ class ViT(Entrance):
             mean = values.mean(dim=1)
         else:
             weights = visible.to(values.dtype)
-            mean = torch.einsum("bnd,bn->bd", values, weights) / weights.sum(1, keepdim=True)
+            mean = torch.einsum("bnd,bn->bd", values, weights) / weights.sum(1, keepdim=True).clamp(min=1)
         return mean if prefix is None or self.pool == "mean" else torch.cat([prefix[:, 0], mean], dim=1)
 
     def _on_grid(self, tokens: Tokens, grid: tuple[int, ...]) -> Tensor:

@@ -208,7 +208,8 @@ class ViTConfig:
         fewest = min(pictures) / self.patch
         scale = 1.0 if fewest >= 4 else 7 / fewest
         height, width = (round(side * scale / self.patch) * self.patch for side in pictures)
-        return height, width
+        square = max(self.patch, 224 // self.patch * self.patch)
+        return (height, width) if max(height, width) <= max(224, 7 * self.patch) else (square, square)
 
     @property
     def _width(self) -> int:

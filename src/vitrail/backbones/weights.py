@@ -141,7 +141,9 @@ def fetch(hub_id: str, *, offline: bool = False) -> Path:
             "Fetch it elsewhere, and take its tensors out: python -m vitrail.backbones.convert FOLDER"
         ) from None
     except HfHubHTTPError as error:
-        raise VitrailError(f"{hub_id}: the Hub refuses it ({error.response.status_code}).") from None
+        status = error.response.status_code
+        why = "no such model, or a private one" if status in (401, 404) else "the Hub refuses it"
+        raise VitrailError(f"{hub_id}: {why} ({status}).") from None
     except OSError:
         raise VitrailError(
             f"{hub_id}: not in the cache ({kept}), and there is no network to fetch it.\n{cure}"

@@ -48,7 +48,7 @@ class Vision(nn.Module):
             raise UsageError(
                 f"--merge {tokens}: only a Vision Transformer of ours (such as vit-s16) can merge its tokens."
             )
-        if tokens:
+        if hasattr(self.backbone, "merge"):
             self.backbone.merge = tokens
 
     def features(self, batch: Batch, levels: bool = True) -> Features:

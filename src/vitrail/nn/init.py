@@ -38,7 +38,7 @@ def xavier(module: nn.Module) -> None:
     elif isinstance(module, PatchEmbed | TubeletEmbed):
         nn.init.xavier_uniform_(module.weight.flatten(1))
         _still(module)
-    elif isinstance(module, LearnedPositions):
+    elif isinstance(module, LearnedPositions) and not module.values.is_meta:  # waves of shapes are nothing
         *grid, features = module.values.shape
         with torch.no_grad():
             module.values.copy_(sine(grid, features, temperature=None) * 0.5**0.5)

@@ -1,5 +1,6 @@
 """Positions told by turning queries and keys (Su et al. 2021, "RoFormer"), along each axis of a grid."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -53,7 +54,7 @@ class RotaryPositions(nn.Module):
         """Return the turns of a grid's tokens, row by row, after ``prefix`` tokens that lie nowhere."""
         sides = (torch.arange(side, device=self.pairs.device) for side in grid)
         places = torch.cartesian_prod(*sides).reshape(-1, self.axes)
-        speeds = self.temperature ** -(self.pairs / len(self.pairs))
+        speeds = torch.exp(self.pairs * (-math.log(self.temperature) / len(self.pairs)))
         angles = (places[:, :, None] * speeds).flatten(1).repeat_interleave(2, dim=1)
         angles = F.pad(angles, (0, self.width - angles.shape[1], prefix, 0))
         return Rotation(angles.cos()[None], angles.sin()[None])

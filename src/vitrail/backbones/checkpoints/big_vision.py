@@ -3,6 +3,7 @@
 import math
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -86,7 +87,7 @@ def _read_arrays(path: Path, *, values: bool) -> dict[str, Tensor]:
             return found
     except FileNotFoundError:
         raise UsageError(f"{path}: there are no weights here.") from None
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise VitrailError(f"{path}: broken, cannot be read as .npz ({error}).") from None
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from vitrail.backbones.runs import is_run
-from vitrail.backbones.weights import CONFIG, read_config, read_weights
+from vitrail.backbones.weights import CONFIG, WEIGHTS, read_config, read_weights
 from vitrail.errors import UsageError, VitrailError
 
 Kind = Literal["transformers", "timm", "big_vision", "run"]
@@ -53,7 +53,7 @@ def kind_of(path: Path) -> tuple[Kind, Path]:
 
 def describes_itself(file: Path) -> bool:
     """Whether a file of weights tells what network it is of, or a config beside it does."""
-    return file.suffix == ".npz" or (file.suffix == ".safetensors" and (file.parent / CONFIG).exists())
+    return file.suffix == ".npz" or (file.name == WEIGHTS and (file.parent / CONFIG).exists())
 
 
 def looks_like(names: Iterable[str]) -> str | None:

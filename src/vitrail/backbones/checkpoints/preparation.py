@@ -69,7 +69,10 @@ def _translate(stated: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str,
     shorter = sides.get("shortest_edge") or min(_size(sides))
     fit, size, share = "squash", _size(sides), 1.0
     if stated.get("do_center_crop", "crop_size" in stated):
-        fit, size = "crop", _size(stated["crop_size"])
+        fit, size = (
+            "crop",
+            _size(stated.get("crop_size", {"height": usual["size"][0], "width": usual["size"][1]})),
+        )
         share = min(1.0, min(size) / shorter)
     elif "shortest_edge" in sides:
         fit = "crop"

@@ -1,8 +1,7 @@
 """Somebody else's checkpoint as ours: the network it is, its tensors by our names, and what came with it."""
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,12 +56,6 @@ def shape(*, width: int, depth: int, heads: int, mlp: int, gated: bool = False) 
         usual["mlp"] = gated_width(usual["mlp"])
     wanted = {"width": width, "depth": depth, "heads": heads, "mlp": mlp}
     return {"size": size, **{name: value for name, value in wanted.items() if value != usual[name]}}
-
-
-def distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of classes; of two that are alike (ImageNet's cranes) each gets its number too."""
-    often = Counter(names)
-    return tuple(f"{name} ({index})" if often[name] > 1 else name for index, name in enumerate(names))
 
 
 def within(size: Size, patch: int, source: object) -> Size:

@@ -8,11 +8,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from vitrail.backbones.checkpoints.pretrained import Pretrained, distinct, shape, take, within
+from vitrail.backbones.checkpoints.pretrained import Pretrained, shape, take, within
 from vitrail.backbones.checkpoints.timm_names import TOKENS, layout
 from vitrail.backbones.checkpoints.timm_networks import Untold, build, understand
 from vitrail.backbones.names import SIZES
-from vitrail.backbones.timm import timm_preprocessing
+from vitrail.backbones.published import stated_classes, timm_preprocessing
 from vitrail.backbones.vision_transformer import Pool
 from vitrail.backbones.vit import ViTConfig
 from vitrail.backbones.weights import CONFIG, read_config, read_weights
@@ -48,7 +48,7 @@ def read_timm(path: Path, like: ViTConfig | None, values: bool) -> Pretrained:
         config=config,
         tensors=tensors,
         head=head,
-        classes=_classes(path, len(head[0])) if head and path.is_dir() else None,
+        classes=stated_classes(path, len(head[0])) if head else None,
         preprocessing=stated | {"size": within(stated["size"], config.patch, path), "channels": channels},
     )
 
@@ -60,20 +60,6 @@ def is_ours(folder: Path) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _classes(folder: Path, count: int) -> tuple[str, ...] | None:
-    """Return the names of the classes in order, where a config states them."""
-    config = read_config(folder)
-    inner = config.get("pretrained_cfg", config)
-    names = config.get("label_names") or inner.get("label_names") or inner.get("labels")
-    if not names:
-        return None
-    if isinstance(names, dict):  # by the number of the output
-        names = [names.get(str(index), f"class {index}") for index in range(count)]
-    if len(names) != count:
-        raise VitrailError(f"{folder / CONFIG}: names {len(names)} classes, but the classifier has {count}.")
-    return distinct([str(name) for name in names])
 
 
 # ---------------------------------------------------------------- which network

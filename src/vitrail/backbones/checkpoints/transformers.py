@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from vitrail.backbones.checkpoints.families import TITLES, embedding, layout
 from vitrail.backbones.checkpoints.preparation import read_preparation
-from vitrail.backbones.checkpoints.pretrained import Pretrained, distinct, shape, take, within
+from vitrail.backbones.checkpoints.pretrained import Pretrained, shape, take, within
+from vitrail.backbones.published import distinct
 from vitrail.backbones.vision_transformer import Pool
 from vitrail.backbones.vit import ViTConfig
 from vitrail.backbones.weights import CONFIG, read_config, read_weights
