@@ -98,6 +98,7 @@ def test_a_thousand_classes_without_names_are_those_of_imagenet(tmp_path, pictur
         ("vit-s16", "has no trained weights, so it cannot answer"),
         ("nowhere", "nowhere: no such run folder, and no model of this name"),
         ("someone/model", "--offline forbids the Hub"),
+        ("gone/model.safetensors", "gone/model.safetensors: no such file or folder"),
     ],
 )
 def test_what_cannot_answer_says_why(name, message, tmp_path, monkeypatch):

@@ -114,6 +114,10 @@ def fetch(hub_id: str, *, offline: bool = False) -> Path:
         RemoteEntryNotFoundError,
     )
 
+    nothing = f"{hub_id}: no such file or folder, and no name of a model on the Hub."
+    if hub_id.count("/") != 1 or Path(hub_id).suffix in {".npz", ".safetensors", *PICKLES}:
+        raise UsageError(nothing)  # a file that is gone is not asked of the network
+
     def cached(file: str) -> Path:
         return Path(hf_hub_download(hub_id, file, local_files_only=True))
 
@@ -123,7 +127,7 @@ def fetch(hub_id: str, *, offline: bool = False) -> Path:
     try:
         folder = _bring(cached)
     except HFValidationError:
-        raise UsageError(f"{hub_id}: no such file or folder, and no name of a model on the Hub.") from None
+        raise UsageError(nothing) from None
     except LocalEntryNotFoundError:
         kept = Path(constants.HF_HUB_CACHE, "models--" + hub_id.replace("/", "--"))
     else:

@@ -88,7 +88,7 @@ def write_transformers(trained: Trained, folder: Path) -> str:
         )
     tensors = {name: tensor.detach() for name, tensor in model.backbone.state_dict().items()}
     preparation = _preparation(preprocess)
-    if preprocess.channels == 1:
+    if preprocess.channels == 1 and "embed.weight" in tensors:  # else it is refused below
         tensors["embed.weight"] = tensors["embed.weight"] * torch.tensor(LUMA).view(1, 3, 1, 1)
     found = as_transformers(config, preprocess.size, tensors, trained.classifier)
     multi = bool(contract.recipe.task.multi)

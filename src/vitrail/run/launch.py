@@ -63,13 +63,21 @@ def run_recipe(
     """Make a new run of a recipe in the folder ``out`` (default: the next free one below ``runs``)."""
     progress = progress or Silent()
     with claimed(Path(out) if out is not None else next_free(recipe)) as folder:
-        where = str(Path(recipe.where).absolute()) if Path(recipe.where).exists() else recipe.where
-        experiment = prepare(replace(recipe, where=where, environment=None), offline=offline)
+        model = recipe.model
+        if model.weights is not None:
+            model = replace(model, weights=_found(model.weights))
+        recipe = replace(recipe, where=_found(recipe.where), model=model, environment=None)
+        experiment = prepare(recipe, offline=offline)
         write_json(folder / RECIPE, experiment.recipe.to_dict())
         for note in experiment.notes:
             progress.say(f"note: {note}")
         progress.say(_introduction(experiment, folder))
         return _carry_out(experiment, folder, None, progress)
+
+
+def _found(name: str) -> str:
+    """Return a path that exists as seen from anywhere; what is no path stays as it is."""
+    return str(Path(name).absolute()) if Path(name).exists() else name
 
 
 def resume_run(
