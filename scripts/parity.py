@@ -2,10 +2,11 @@
 
     python scripts/parity.py [WORD] [--markdown [FILE]]
 
-Every architecture is built by the library itself, with few layers, and with random weights everywhere: norms,
-biases and scales too, so that nothing hides behind a zero or a one. It is written to disk by the library and
-read by `read_pretrained`; then both answer the same random pictures, of the size that its positions are of,
-and of another, not square one. Exit status 1: one differs by more than 1e-5. WORD: only names with it.
+Every architecture is built by the library itself, a ViT with few layers, and with random weights everywhere:
+norms, biases, scales and statistics too, so that nothing hides behind a zero or a one. It is written to disk
+by the library and read by `read_pretrained`; then both answer the same random pictures, of the size that its
+positions are of, and of another, not square one. Exit status 1: one differs by more than 1e-5. WORD: only
+names with it.
 """
 
 import argparse
@@ -26,12 +27,16 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.backbones.checkpoints import Pretrained, read_pretrained
+from vitrail.backbones.timm import TimmConfig
 
 LIMIT = 1e-5
 CLASSES = 7
 
 Outputs = tuple[Tensor, Tensor, Tensor | None]
-"""Normalised tokens ``b n d``, the prefix first; the picture's summary ``b d``; logits, if there are any."""
+"""Normalised tokens ``b n d``, the prefix first; the picture's summary ``b d``; logits, if there are any.
+
+The tokens of a CNN are the places of its last stage, row by row.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ def compare(case: Case, folder: Path) -> Row:
     path, theirs = case.make(folder)
     pretrained = read_pretrained(path)
     native = pretrained.preprocessing["size"]
-    patch = pretrained.config.patch
+    config = pretrained.config
+    patch = 32 if isinstance(config, TimmConfig) else config.patch
     return Row(
         case,
         {size: _differences(pretrained, native, size, theirs) for size in (native, (3 * patch, 2 * patch))},
@@ -75,15 +81,15 @@ def _differences(
     size: tuple[int, int],
     theirs: Callable[[Tensor], Outputs],
 ) -> dict[str, float]:
-    vit = pretrained.config.build(native, 3).eval()
-    vit.load_state_dict(dict(pretrained.tensors))
+    config = pretrained.config
+    net = config.build(native, 3).eval()
+    inside = net.net if isinstance(config, TimmConfig) else net
+    inside.load_state_dict(dict(pretrained.tensors))
     pixels = torch.randn(2, 3, *size)
-    features, (tokens, summary, logits) = vit(pixels), theirs(pixels)
+    features, (tokens, summary, logits) = net(pixels), theirs(pixels)
     prefix = [] if features.prefix is None else [features.prefix]
-    ours = [torch.cat([*prefix, features.levels[0].flatten(2).mT], dim=1), features.summary]
-    if (
-        pretrained.config.pool == "class+distilled"
-    ):  # whose summaries others average, and we keep side by side
+    ours = [torch.cat([*prefix, features.levels[-1].flatten(2).mT], dim=1), features.summary]
+    if getattr(config, "pool", "") == "class+distilled":  # whose summaries others average, and we keep both
         ours[1] = torch.stack(ours[1].chunk(2, dim=1)).mean(0)
     pairs = {"tokens": (ours[0], tokens), "summary": (ours[1], summary)}
     if logits is not None:
@@ -379,12 +385,46 @@ def _summary(kind: str, tokens: Tensor, found: Any) -> Tensor:
     return tokens[:, 0]
 
 
+RESNETS: dict[str, dict[str, Any]] = {
+    "ResNet, 18 layers": {
+        "layer_type": "basic",
+        "depths": [2, 2, 2, 2],
+        "hidden_sizes": [64, 128, 256, 512],
+    },
+    "ResNet, 50 layers": {"layer_type": "bottleneck", "depths": [3, 4, 6, 3]},
+}
+"""What departs from the config of transformers' ResNets, which become timm's."""
+
+
+def resnet_case(title: str) -> Case:
+    def make(folder: Path) -> tuple[Path, Callable[[Tensor], Outputs]]:
+        import transformers
+
+        settings = transformers.ResNetConfig(**RESNETS[title], num_labels=CLASSES)
+        net = randomise(transformers.ResNetForImageClassification(settings)).train()
+        with torch.no_grad():
+            for _ in range(5):  # the statistics of batches become their own
+                net(torch.randn(4, 3, 64, 64))
+        net.eval().save_pretrained(folder)
+        transformers.ConvNextImageProcessor(size={"shortest_edge": 64}).save_pretrained(folder)
+
+        def answer(pixels: Tensor) -> Outputs:
+            found = net.resnet(pixels)
+            tokens, summary = found.last_hidden_state.flatten(2).mT, found.pooler_output.flatten(1)
+            return tokens, summary, net(pixels).logits
+
+        return folder, answer
+
+    return Case(f"transformers {version('transformers')}", f"{title}: ResNetForImageClassification", make)
+
+
 # ---------------------------------------------------------------- the table
 
 CASES = {
     **{f"timm/{title}": timm_case(title) for title in TIMM},
     **{f"npz/{title}": npz_case(title) for title in NPZ},
     **{f"transformers/{title}": transformers_case(title) for title in TRANSFORMERS},
+    **{f"transformers/{title}": resnet_case(title) for title in RESNETS},
 }
 
 

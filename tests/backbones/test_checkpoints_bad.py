@@ -92,9 +92,9 @@ def test_a_wrong_classifier(spoil):
 
 
 def test_other_networks_are_called_by_name(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "resnet"}')
+    (tmp_path / "config.json").write_text('{"model_type": "swin"}')
     said = refuse(tmp_path)
-    assert 'looks like transformers\' "resnet", which is no plain ViT' in said
+    assert 'looks like transformers\' "swin", which is no plain ViT' in said
     assert "vit, deit, vit_mae, dinov2, dinov2_with_registers, clip, siglip" in said
     assert "`vitrail models" in said
 

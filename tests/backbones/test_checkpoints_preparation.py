@@ -35,6 +35,9 @@ CUT = {"size": {"shortest_edge": 32}, "crop_size": {"height": 28, "width": 28}}
         ("clip", "CLIPImageProcessorPil", CUT | {"size": {"shortest_edge": 28}}, (112, 84)),
         ("dinov2", "BitImageProcessorPil", CUT, (64, 96)),
         ("deit", "DeiTImageProcessorPil", CUT | {"size": {"height": 32, "width": 32}}, (64, 64)),
+        ("resnet", "ConvNextImageProcessorPil", {"size": {"shortest_edge": 28}}, (64, 96)),
+        ("resnet", "ConvNextImageProcessorPil", {"size": {"shortest_edge": 36}, "crop_pct": 0.75}, (96, 72)),
+        ("resnet", "ConvNextImageProcessorPil", {"size": {"shortest_edge": 384}}, (90, 70)),
     ],
 )
 def test_pictures_become_what_transformers_makes_of_them(family, processor, stated, size, tmp_path):
@@ -73,6 +76,29 @@ def test_forms_of_size(stated, size, fit, share, tmp_path):
 def test_a_number_is_the_shorter_side_where_that_is_usual(tmp_path):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": 224, "do_center_crop": False}))
     assert read_preparation(tmp_path, "clip", (8, 8), 3)["fit"] == "crop"
+
+
+@pytest.mark.parametrize(
+    ("stated", "fit", "share"),
+    [
+        (
+            {"feature_extractor_type": "ConvNextFeatureExtractor", "size": 224, "crop_pct": 0.875},
+            "crop",
+            0.875,
+        ),
+        ({"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 224}}, "crop", 0.875),
+        ({"size": {"shortest_edge": 224}, "crop_pct": 0.95}, "crop", 224 / 235),
+        ({"size": 384, "crop_pct": 0.875}, "squash", 1.0),
+        ({"size": 224}, "crop", 1.0),
+        ({"size": 224, "do_center_crop": True, "crop_size": 192, "crop_pct": 0.9}, "crop", 192 / 224),
+    ],
+)
+def test_what_is_cut_without_saying_so(stated, fit, share, tmp_path):
+    """ConvNeXt's processor, which ResNets have, in the forms of before 2023 and after."""
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"resample": 3, **stated}))
+    found = read_preparation(tmp_path, "resnet", (224, 224), 3)
+    assert (found["fit"], found["crop_pct"], found["resample"]) == (fit, share, "bicubic")
+    assert found["mean"] == (0.485, 0.456, 0.406)
 
 
 def test_a_processor_of_pictures_and_words_names_it_too(tmp_path):

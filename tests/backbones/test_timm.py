@@ -106,7 +106,7 @@ def test_broken_and_foreign_weights_are_refused(folder, tmp_path):
     [
         (None, "no config.json, so this is no model folder"),
         ("{", "config.json: cannot be read"),
-        (json.dumps({"model_type": "resnet"}), 'looks like transformers\' "resnet"'),
+        (json.dumps({"model_type": "swin"}), 'looks like transformers\' "swin"'),
         ("{}", "written by something else"),
         ("[]", "holds no JSON object"),
     ],

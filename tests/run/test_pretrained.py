@@ -43,6 +43,22 @@ def of_transformers(tmp_path_factory):
     return folder, model
 
 
+@pytest.fixture(scope="module")
+def resnet_of_transformers(tmp_path_factory):
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(
+        layer_type="basic", depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512],
+        id2label=dict(enumerate(NAMES)),
+    )  # fmt: skip
+    model = transformers.ResNetForImageClassification(config).eval()
+    folder = tmp_path_factory.mktemp("resnet")
+    model.save_pretrained(folder)
+    transformers.ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=1.0).save_pretrained(folder)
+    return folder, model
+
+
 @pytest.fixture(scope="module", params=["test_resnet", "test_vit"])
 def of_timm(request, tmp_path_factory):
     torch.manual_seed(0)
@@ -70,6 +86,13 @@ def test_transformers_answers(of_transformers, picture, capsys):
     assert main(["predict", str(folder), str(picture), "--json"]) == 0
     (printed,) = json.loads(capsys.readouterr().out)["answers"]
     assert printed["label"] == NAMES[expected.argmax()]
+
+
+def test_a_resnet_of_transformers_answers(resnet_of_transformers, picture):
+    folder, model = resnet_of_transformers
+    (answer,) = vitrail.load(folder)(picture)
+    assert list(answer.names) == NAMES
+    np.testing.assert_allclose(answer.scores, probabilities(model, picture, [0.5] * 3, [0.5] * 3), atol=1e-6)
 
 
 def test_timm_answers(of_timm, picture):
@@ -133,8 +156,10 @@ def folder_of(names, root):
     return root
 
 
-def test_a_classifier_of_the_same_classes_is_kept_by_name(of_transformers, of_timm, tmp_path):
-    for folder, _ in (of_transformers, of_timm):
+def test_a_classifier_of_the_same_classes_is_kept_by_name(
+    of_transformers, resnet_of_transformers, of_timm, tmp_path
+):
+    for folder, _ in (of_transformers, resnet_of_transformers, of_timm):
         check_kept(folder, tmp_path / folder.name)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vitrail.backbones.published import published_as, stated_classes, timm_preprocessing
 from vitrail.backbones.runs import backbone_of, is_run
 from vitrail.backbones.trial import Net, Trial, round_up, stages_of, try_out
-from vitrail.backbones.weights import fetch, read_weights
+from vitrail.backbones.weights import fetch, model_type, read_weights
 from vitrail.errors import UsageError, VitrailError
 from vitrail.values import Features, Size
 
@@ -102,7 +102,7 @@ class TimmConfig:
     pretrained: bool = False
     """Start from the weights that timm publishes under this name, fetched once."""
     weights: str | None = None
-    """Start from these weights instead: a timm folder, a .safetensors file, or a Hub id."""
+    """Start from these weights instead: a folder, a .safetensors file, or a Hub id."""
     drop_path: float = 0.0
     """The chance that the last residual branches are dropped in training; earlier ones less."""
 
@@ -147,6 +147,10 @@ class TimmConfig:
         if self.weights is None:
             return timm_preprocessing(self.name) if self.pretrained else {}
         source = self._source(offline=True)
+        if source and model_type(source):
+            from vitrail.backbones.checkpoints.start import of_timm
+
+            return dict(of_timm(self.name, source, values=False).preprocessing)
         return timm_preprocessing(str(source) if source and source.is_dir() else self.name)
 
     def classifier(
@@ -159,6 +163,11 @@ class TimmConfig:
         source = self._source(offline=offline)
         if source is None or is_run(source):
             return None, None
+        if model_type(source):
+            from vitrail.backbones.checkpoints.start import of_timm
+
+            found = of_timm(self.name, source)
+            return found.head, found.classes
         tensors, published = read_weights(source), published_as(str(source) if source.is_dir() else self.name)
         layer = published.get("classifier")
         weight = tensors.get(f"{layer}.weight")
@@ -218,9 +227,14 @@ class TimmConfig:
 
         timm brings the weights to other sizes and channels; a name that is missing or unknown is an error.
         """
-        tensors = read_weights(source)
-        tensors = backbone_of(tensors, "net.") if is_run(source) else tensors
-        published = published_as(str(source) if source.is_dir() else self.name)
+        if foreign := model_type(source) is not None:
+            from vitrail.backbones.checkpoints.start import of_timm
+
+            tensors = dict(of_timm(self.name, source).tensors)
+        else:
+            tensors = read_weights(source)
+            tensors = backbone_of(tensors, "net.") if is_run(source) else tensors
+        published = published_as(str(source) if source.is_dir() and not foreign else self.name)
         classifiers = published.get("classifier") or ()
         first = classifiers if isinstance(classifiers, str) else next(iter(classifiers), "")
         classes = len(tensors[f"{first}.bias"]) if f"{first}.bias" in tensors else 0

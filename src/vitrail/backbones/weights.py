@@ -88,6 +88,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def model_type(source: Path) -> str | None:
+    """Return which network of transformers a folder, or a file beside its config, says it is; else None."""
+    folder = source.parent if source.name == WEIGHTS else source
+    stated = read_json(folder / CONFIG).get("model_type") if (folder / CONFIG).exists() else None
+    return stated if isinstance(stated, str) else None
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """Return the object of a JSON file; raises VitrailError when it holds none."""
     try:

@@ -9,7 +9,7 @@ from vitrail.backbones.runs import is_run
 from vitrail.backbones.weights import CONFIG, WEIGHTS, read_config, read_weights
 from vitrail.errors import UsageError, VitrailError
 
-Kind = Literal["transformers", "timm", "big_vision", "run"]
+Kind = Literal["transformers", "resnet", "timm", "big_vision", "run"]
 
 SIGNS = {
     "a BEiT": r"(.*\.)?blocks\.\d+\.attn\.q_bias|.*\.relative_position_bias\.relative_position_bias_table",
@@ -36,7 +36,8 @@ def kind_of(path: Path) -> tuple[Kind, Path]:
     if is_run(path):
         return "run", path
     if path.is_dir():
-        return ("transformers" if "model_type" in read_config(path) else "timm"), path
+        stated = read_config(path).get("model_type")
+        return ("timm" if stated is None else "resnet" if stated == "resnet" else "transformers"), path
     if path.suffix == ".npz":
         return "big_vision", path
     if describes_itself(path):

@@ -29,6 +29,7 @@ USUAL: dict[str, Mapping[str, Any]] = {
     "dinov2_with_registers": _DINO,
     "clip": {"fit": "crop", "crop_pct": 1.0, "resample": "bicubic", **_CLIP},
     "siglip": {"fit": "squash", "crop_pct": 1.0, "resample": "bicubic", **_HALF},
+    "resnet": {"fit": "crop", "crop_pct": 224 / 256, "resample": "bicubic", **_IMAGENET},
 }
 """What a family's published checkpoints do, for what a file leaves out."""
 
@@ -75,7 +76,7 @@ def _translate(stated: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str,
         )
         share = min(1.0, min(size) / shorter)
     elif "shortest_edge" in sides:
-        fit = "crop"
+        fit, share = _as_convnext(stated, shorter)
     resample = stated.get("resample")
     if resample is not None and resample not in RESAMPLE:
         raise ValueError(f"resample {resample} is none of {', '.join(RESAMPLE.values())}")
@@ -89,6 +90,19 @@ def _translate(stated: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str,
         "mean": mean,
         "std": std,
     }
+
+
+def _as_convnext(stated: Mapping[str, Any], shorter: int) -> tuple[str, float]:
+    """Return fit and share where no crop is stated, which ConvNeXt's processor makes anyway.
+
+    ResNets have that one too. Below 384 pixels it crops, and from there on squeezes pictures into a square.
+    """
+    kind = str(stated.get("image_processor_type") or stated.get("feature_extractor_type") or "")
+    if "crop_pct" not in stated and not kind.startswith("ConvNext"):
+        return "crop", 1.0
+    if shorter >= 384:
+        return "squash", 1.0
+    return "crop", shorter / int(shorter / (stated.get("crop_pct") or 224 / 256))
 
 
 def _size(sides: Any) -> Size:

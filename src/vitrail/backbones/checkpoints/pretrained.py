@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitrail.backbones.checkpoints.rules import Layout, listed, shape_text
 from vitrail.backbones.names import SIZES
+from vitrail.backbones.timm import TimmConfig
 from vitrail.backbones.vision_transformer import ViT
 from vitrail.backbones.vit import ViTConfig
 from vitrail.errors import UsageError, VitrailError
@@ -28,13 +29,14 @@ class Pretrained:
     """A checkpoint, understood.
 
     ``title`` says what it is; ``config`` builds its network, and names no weights. ``tensors`` are all its
-    parameters by our names, in float32, or on the meta device when only their shapes were asked for.
+    parameters and statistics by our names (of a network of timm: by its own), in float32, or on the meta
+    device when only their shapes were asked for.
     ``head`` are weight and bias of its classifier on the network's summary, whose outputs ``classes`` names
     in order. ``preprocessing`` is how its pictures were prepared, as `timm_preprocessing` states it.
     """
 
     title: str
-    config: ViTConfig
+    config: ViTConfig | TimmConfig
     tensors: Mapping[str, Tensor]
     head: tuple[Tensor, Tensor | None] | None = None
     classes: tuple[str, ...] | None = None
@@ -77,9 +79,19 @@ def take(
     describes no network, or its tensors are not that network's.
     """
     tensors = layout.read(theirs, source)
-    weight, bias = (tensors.pop(name, None) for name in HEAD)
     vit = _skeleton(config, size, tensors["embed.weight"].shape[1], source)
-    wanted = {name: parameter.shape for name, parameter in vit.state_dict().items()}
+    return hold(tensors, layout, vit, vit.width, source)
+
+
+def hold(
+    tensors: dict[str, Tensor], layout: Layout, net: nn.Module, width: int, source: object
+) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor | None] | None]:
+    """Hold what a layout read against a network, whose summary has a ``width``; part off the classifier.
+
+    Raises VitrailError, with the names on disk, for what does not fit.
+    """
+    weight, bias = (tensors.pop(name, None) for name in HEAD)
+    wanted = {name: parameter.shape for name, parameter in net.state_dict().items()}
     if tensors.keys() != wanted.keys():
         what = listed(tensors.keys() ^ wanted.keys())
         raise VitrailError(f"{source}: it and the network that its config describes differ in {what}.")
@@ -95,8 +107,8 @@ def take(
         )
     if weight is None:
         return tensors, None
-    if weight.shape[1] != vit.width:
-        raise VitrailError(f"{source}: its classifier takes {weight.shape[1]} features, not {vit.width}.")
+    if weight.shape[1] != width:
+        raise VitrailError(f"{source}: its classifier takes {weight.shape[1]} features, not {width}.")
     return tensors, (weight, bias)
 
 

@@ -1,4 +1,4 @@
-"""One table a layout says how others name and shape the tensors of a ViT; it reads them and writes them.
+"""One table a layout says how others name and shape a network's tensors; it reads them and writes them.
 
 A rule ties some names of ours to some on disk, and its two functions undo each other.
 """
@@ -154,9 +154,10 @@ class Layout:
     dropped: tuple[str, ...] = ()
 
     def read(self, theirs: Mapping[str, Tensor], source: object) -> dict[str, Tensor]:
-        """Return our tensors in float32; works on the meta device too, where nothing is read or computed.
+        """Return our tensors in float32, and counts as they are.
 
-        Raises VitrailError, with the names, when one is missing or unknown, or cannot be taken apart.
+        Works on the meta device too, where nothing is read or computed. Raises VitrailError, with the names,
+        when one is missing or unknown, or cannot be taken apart.
         """
         wanted = {name for rule in self.rules for name in rule.theirs}
         skip = re.compile("|".join(self.dropped) or r"(?!)")
@@ -172,7 +173,7 @@ class Layout:
             )
         tensors: dict[str, Tensor] = {}
         for rule in self.rules:
-            parts = tuple(theirs[name].float() for name in rule.theirs)
+            parts = tuple(_single(theirs[name]) for name in rule.theirs)
             try:
                 tensors.update(zip(rule.ours, rule.read(parts), strict=True))
             except (RuntimeError, ValueError, IndexError, EinopsError):
@@ -230,6 +231,10 @@ def listed(names: Iterable[str], most: int = 3) -> str:
 def shape_text(shape: Iterable[int]) -> str:
     """Return a shape as people write it: ``3x16x16``."""
     return "x".join(map(str, shape)) or "of one number"
+
+
+def _single(part: Tensor) -> Tensor:
+    return part.float() if part.is_floating_point() else part
 
 
 def _as_is(parts: Parts) -> Parts:

@@ -9,6 +9,7 @@ from torch import Tensor
 from vitrail.backbones.checkpoints import Pretrained, read_pretrained
 from vitrail.backbones.checkpoints.rules import listed
 from vitrail.backbones.names import SIZES
+from vitrail.backbones.timm import TimmConfig
 from vitrail.backbones.vision_transformer import ViT
 from vitrail.backbones.vit import ViTConfig
 from vitrail.backbones.weights import fetch
@@ -73,14 +74,29 @@ def adapt_channels(kernel: Tensor, channels: int) -> Tensor:
     return repeated * (trained / channels)
 
 
+def of_timm(name: str, source: Path, *, values: bool = True) -> Pretrained:
+    """Return a checkpoint of others that is timm's network of this name, by timm's names of its tensors.
+
+    Raises UsageError when it is another network's, and what `read_pretrained` raises.
+    """
+    found = read_pretrained(source, values=values)
+    if found.config.name != name.partition(".")[0]:
+        raise _another(found, name, source)
+    return found
+
+
 def _check_alike(config: ViTConfig, pretrained: Pretrained, weights: str) -> None:
+    if isinstance(pretrained.config, TimmConfig):
+        raise _another(pretrained, config.name, weights)
     ours, theirs = _switches(config), _switches(pretrained.config)
     differences = [f"{name} {theirs[name]}, not {ours[name]}" for name in ours if ours[name] != theirs[name]]
     if differences:
-        looks = f"looks like {pretrained.title}, {pretrained.config.name}, and not like {config.name}"
-        raise UsageError(
-            f"{weights}: {looks}: {listed(differences, 4)}.\nTake the network that it is: --model {weights}"
-        )
+        raise _another(pretrained, config.name, weights, f": {listed(differences, 4)}")
+
+
+def _another(found: Pretrained, asked: str, weights: object, reasons: str = "") -> UsageError:
+    looks = f"looks like {found.title}, {found.config.name}, and not like {asked}{reasons}"
+    return UsageError(f"{weights}: {looks}.\nTake the network that it is: --model {weights}")
 
 
 def _switches(config: ViTConfig) -> dict[str, Any]:

@@ -65,8 +65,9 @@ def read_transformers(folder: Path, like: ViTConfig | None, values: bool) -> Pre
     family = FAMILIES.get(stated["model_type"])
     if family is None:
         raise VitrailError(
-            f'{folder}: looks like transformers\' "{stated["model_type"]}", which is no plain ViT; of its '
-            f"families Vitrail reads {', '.join(TITLES)}.\nA network of timm may do: `vitrail models WORD`."
+            f'{folder}: looks like transformers\' "{stated["model_type"]}", which is no plain ViT and no '
+            f"ResNet; of its families Vitrail reads {', '.join(TITLES)}, resnet.\n"
+            "A network of timm may do: `vitrail models WORD`."
         )
     theirs = read_weights(folder, values=values)
     try:
@@ -86,7 +87,7 @@ def read_transformers(folder: Path, like: ViTConfig | None, values: bool) -> Pre
         config=config,
         tensors=tensors,
         head=classifier,
-        classes=None if classifier is None else _classes(stated, len(classifier[0]), folder),
+        classes=None if classifier is None else class_names(stated, len(classifier[0]), folder),
         preprocessing=preparation | {"size": within(preparation["size"], config.patch, folder)},
     )
 
@@ -158,8 +159,11 @@ def _prefix(family: str, names: Iterable[str]) -> str:
     return next((name.removesuffix(end) for name in names if name.endswith(end)), "")
 
 
-def _classes(stated: Mapping[str, Any], count: int, folder: Path) -> tuple[str, ...]:
-    """Return the names of the classes in order."""
+def class_names(stated: Mapping[str, Any], count: int, folder: Path) -> tuple[str, ...]:
+    """Return the names of the classes in order, as a config states them.
+
+    Raises VitrailError when they are not as many as the classifier has.
+    """
     labels = stated.get("id2label") or {index: f"LABEL_{index}" for index in range(count)}
     try:
         names = [str(label) for _, label in sorted((int(index), label) for index, label in labels.items())]
