@@ -148,7 +148,7 @@ def test_a_path_that_exists_wins_over_a_name(tmp_path, monkeypatch):
         ("nowhere/at/all", "There is no data at nowhere/at/all. Give a folder"),
         ("scan.mat", "scan.mat is a file that is not understood as data. Give a folder"),
         ("matrices", "matrices holds a.mat, b.mat, c.mat and 1 more, and nothing that is understood as data"),
-        ("hf://nobody", "hf://nobody is no data set on the Hub: expected hf://owner/name."),
+        ("hf://", "hf:// is no data set on the Hub: expected hf://owner/name."),
     ],
 )
 def test_what_is_not_understood_is_said(tmp_path, monkeypatch, where, says):

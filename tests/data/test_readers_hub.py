@@ -252,6 +252,12 @@ def test_what_the_hub_refuses_is_one_line(monkeypatch, error, offline, says):
     assert "\n" not in str(caught.value)
 
 
+def test_the_oldest_data_sets_have_no_owner(hub):
+    _, asked = hub
+    assert open_data("hf://food101").home == "hf://food101@abc123"
+    assert asked[0][0] == "food101"
+
+
 @pytest.mark.parametrize("by", ["option", "variable"])
 def test_offline_asks_the_cache_only(hub, monkeypatch, by):
     _, asked = hub

@@ -1,6 +1,7 @@
 """Data sets of the Hugging Face Hub, ``hf://owner/name``: parquet files, fetched once by the Hub's client.
 
-``hf://owner/name/configuration`` chooses one of several. A data set that is published in another form has
+``hf://owner/name/configuration`` chooses one of several. The Hub's oldest data sets go by a name without an
+owner too: ``hf://food101``. A data set that is published in another form has
 parquet files on the branch that the Hub makes by itself.
 """
 
@@ -28,9 +29,9 @@ def read_hub(where: str, options: ReaderOptions) -> Table:
     """
     owner, _, rest = where.removeprefix(PREFIX).strip("/").partition("/")
     name, _, configuration = rest.partition("/")
-    if not owner or not name:
+    if not owner:
         raise UsageError(f"{where} is no data set on the Hub: expected hf://owner/name.")
-    repository = f"{owner}/{name}"
+    repository = f"{owner}/{name}" if name else owner
     for revision in (None, CONVERTED):
         folder = _fetch(repository, revision, offline=options.offline)
         if files := find_parquet(folder, configuration or None):
