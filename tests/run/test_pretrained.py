@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import vitrail
 from vitrail.cli import main
@@ -17,6 +19,7 @@ from vitrail.run.experiment import prepare
 from vitrail.run.pretrained import load_pretrained
 
 NAMES = ["cat", "dog", "owl"]
+LITE0 = Path(__file__).parents[2] / ".data" / "efficientnet-lite0"
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +146,28 @@ def test_weights_without_a_classifier_cannot_answer(tmp_path):
     )
     with pytest.raises(UsageError, match="no classifier to answer with"):
         vitrail.load(tmp_path)
+
+
+@pytest.mark.data("efficientnet-lite0")
+def test_real_weights_know_a_cat_and_a_coffee():
+    import skimage
+
+    pictures = Path(skimage.__file__).parent / "data"
+    cat, coffee = vitrail.load(LITE0)([pictures / "chelsea.png", pictures / "coffee.png"])
+    named = dict(zip(cat.names, cat.scores, strict=True))
+    assert sum(named[name] for name in ("tabby, tabby cat", "tiger cat", "Egyptian cat")) > 0.8
+    assert coffee.names[coffee.scores.argmax()] == "espresso"
+
+
+@pytest.mark.data("efficientnet-lite0")
+def test_real_weights_are_where_training_starts(tmp_path):
+    data = folder_of(["ant", "bee"], tmp_path / "data")
+    experiment = prepare(compose(data, str(LITE0), None, {}))
+    assert any("knows 1000 other classes: its body is kept" in note for note in experiment.notes)
+    theirs = load_file(LITE0 / "model.safetensors")
+    made = experiment.model().backbone.net.state_dict()
+    assert made.keys() == {name for name in theirs if not name.startswith("classifier")}
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in made.items())
 
 
 def folder_of(names, root):
