@@ -1,4 +1,5 @@
 import base64
+import csv
 import hashlib
 import io
 import re
@@ -15,6 +16,8 @@ from vitrail.draw.page import (
     Shown,
     beside,
     code,
+    csv_text,
+    download,
     facts,
     figure,
     folded,
@@ -146,6 +149,60 @@ def test_a_range_shows_value_interval_and_mark():
     nan = float("nan")
     assert "--from:95.00%;--to:95.00%" in range_bar(Estimate(value=0.95, low=nan, high=nan))
     assert range_bar(Estimate(value=nan, low=nan, high=nan)) == ""
+
+
+def test_csv_is_read_back_as_it_was():
+    rows = [
+        ['google/vit, "base"', 0.1 + 0.2, 3, float("nan"), None],
+        ["two\nlines", np.float64(1 / 3), np.int64(-7), np.float32("nan"), ""],
+        ["été", -1.5e-9, -2, 1e300, "x"],
+    ]
+    text = csv_text(["Name", "a", "b", "c", "d"], rows)
+    header, *read = csv.reader(io.StringIO(text, newline=""))
+    assert header == ["Name", "a", "b", "c", "d"]
+    assert [row[0] for row in read] == [row[0] for row in rows]
+    assert [float(row[1]) for row in read] == [0.1 + 0.2, 1 / 3, -1.5e-9]  # to the last bit
+    assert [row[2] for row in read] == ["3", "-7", "-2"]
+    assert [row[3] for row in read] == ["", "", "1e+300"]
+    assert [row[4] for row in read] == ["", "", "x"]
+
+
+@pytest.mark.parametrize("words", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_csv_texts_are_no_formulas(words):
+    for text in (csv_text(["a"], [[words]]), csv_text([words], [["a"]])):
+        assert [f"'{words}"] in list(csv.reader(io.StringIO(text, newline="")))
+
+
+def test_csv_leaves_numbers_and_other_texts_alone():
+    assert csv_text(["a - b", "c"], [[-1.5, "a=b"], [-3, "'"]]) == "a - b,c\r\n-1.5,a=b\r\n-3,'\r\n"
+
+
+def test_a_download_is_the_table_itself():
+    columns, rows = ["Model", "Accuracy"], [["été", 0.5], [ATTACK, -0.25]]
+    (tag, attrs), *others = Outline(download("ranges.csv", columns, rows)).tags
+    assert (tag, others) == ("a", [])
+    assert attrs["download"] == "ranges.csv"
+    start, data = attrs["href"].split(",")
+    assert start == "data:text/csv;charset=utf-8;base64"
+    assert base64.b64decode(data).decode() == csv_text(columns, rows)
+
+
+def test_a_figures_link_is_beside_its_title_or_in_its_caption():
+    drawing, link = Html("<svg></svg>"), download("a.csv", ["a"], [])
+    assert [tag for tag, _ in Outline(figure(drawing, "words", "Title", link)).tags] == [
+        "figure",
+        "div",
+        "h3",
+        "a",
+        "svg",
+        "figcaption",
+    ]
+    for words in ("words", None):
+        names = [tag for tag, _ in Outline(figure(drawing, words, link=link)).tags]
+        assert names == ["figure", "svg", "figcaption", "a"]
+    assert figure(drawing, "words", "Title") == (
+        '<figure class="plot"><h3>Title</h3><svg></svg><figcaption>words</figcaption></figure>'
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vitrail.draw.html import Html
+from vitrail.draw.page import Section, csv_text, download, page
 from vitrail.measure.classify import judge
 from vitrail.run.content import Cost, Look, ReportContent
 from vitrail.run.overview import OverviewRow, write_overview
@@ -287,6 +289,23 @@ def test_the_policy_stops_what_would_reach_out(browser, pages):
         f"{rule} " in said or f"{rule}'" in said for rule in ("img-src", "connect-src", "script-src")
     ), said
     assert tab.run("window.hit") is None
+
+
+def test_a_table_is_saved_by_a_click(browser, tmp_path):
+    table = ["Name", "Value"], [["été, €", 0.1], ["=1+1", -2]]
+    link = download("table.csv", *table)
+    path = tmp_path / "report.html"
+    path.write_text(page("Table", Html(), [Section(title="Table", content=[link])], Html()), "utf-8")
+    tab = Tab(browser, path, 1280)
+    browser.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    tab.run("document.querySelector('a[download]').click()")
+    saved, expected = tmp_path / "table.csv", csv_text(*table).encode()
+    deadline = time.monotonic() + 20
+    while not (saved.is_file() and saved.read_bytes() == expected) and time.monotonic() < deadline:
+        tab.run("1")
+        time.sleep(0.02)
+    assert saved.read_bytes() == expected
+    assert tab.heard("Log.entryAdded") == []
 
 
 def test_paper_shows_what_is_folded_and_scrolled(browser, pages):

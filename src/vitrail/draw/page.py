@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+import numpy as np
 
 from vitrail.draw.html import Content, Html, element, embed
 from vitrail.draw.sheet import Pixels
@@ -20,6 +24,8 @@ LISTED = 5
 """Pages of so many sections or more have a list of contents."""
 LONG = 25
 """Tables of more rows scroll within themselves."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a text begins with that a spreadsheet may run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,12 +160,41 @@ def gallery(pictures: Sequence[Shown], *, side: int = THUMBNAIL, wide: bool = Fa
     return element("div", *figures, class_="gallery wider" if wide else "gallery")
 
 
-def figure(drawing: Html, caption: Content = None, title: str = "") -> Html:
-    """Return a drawing with a title above and a caption below."""
+def figure(drawing: Html, caption: Content = None, title: str = "", link: Html | None = None) -> Html:
+    """Return a drawing with a title above and a caption below.
+
+    The ``link``, such as a `download`, is beside the title, or in the caption where there is no title.
+    """
     above = element("h3", title) if title else None
-    return element(
-        "figure", above, drawing, element("figcaption", caption) if caption else None, class_="plot"
+    if above and link:
+        above, link = element("div", above, link, class_="titled"), None
+    below = (
+        element("figcaption", caption, Html(" ") if caption and link else None, link)
+        if caption or link
+        else None
     )
+    return element("figure", above, drawing, below, class_="plot")
+
+
+def csv_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table as CSV (RFC 4180): numbers in full, nothing for None and for what is not a number.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerows([_csv_cell(value) for value in row] for row in (columns, *rows))
+    return text.getvalue()
+
+
+def download(name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Html:
+    """Return a link that saves a table as the file ``name``, such as ``robustness.csv``.
+
+    The table is within the link, and browsers take links of up to about a million letters.
+    """
+    data = base64.b64encode(csv_text(columns, rows).encode()).decode()
+    source = f"data:text/csv;charset=utf-8;base64,{data}"
+    return element("a", "CSV", href=source, download=name, class_="download", aria_label=f"CSV: {name}")
 
 
 def beside(*parts: Html) -> Html:
@@ -210,6 +245,12 @@ def brand(words: str) -> Html:
 def _section(section: Section) -> Html:
     lead = paragraph(section.lead, tone="lead") if section.lead else None
     return element("section", element("h2", section.title), lead, *section.content, id=section.anchor)
+
+
+def _csv_cell(value: object) -> object:
+    if isinstance(value, float | np.floating):
+        return "" if math.isnan(value) else repr(float(value))
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _cell(value: Content | Cell, index: int) -> Html:
