@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from vitrail.draw.chart import Axis, Chart, short
-from vitrail.draw.plots import confusion_matrix, curves, padded, reliability_plot, scatter, share_table
-from vitrail.values import Estimate
+from vitrail.draw.plots import confusion_matrix, curves, padded, reliability_plot, share_table
 
 
 def parse(markup):
@@ -31,6 +30,9 @@ def texts(tree):
         (Axis(low=-0.3, high=0.3), ["-0.2", "0", "0.2"]),
         (Axis(low=900, high=12e6, log=True), ["1k", "10k", "100k", "1M", "10M"]),
         (Axis(low=15, high=130, log=True), ["20", "50", "100"]),
+        (Axis(low=14, high=41, log=True), ["20", "30", "40"]),
+        (Axis(low=-2.5, high=2.5, signed=True), ["−2", "−1", "0", "+1", "+2"]),
+        (Axis(low=0, high=9, given=(1, 7)), ["1", "7"]),
     ],
 )
 def test_ticks_are_round_and_within(axis, ticks):
@@ -64,10 +66,11 @@ def test_numbers_are_short():
     ]
 
 
-def test_axes_hold_single_values_and_shares_end_at_one():
+def test_axes_hold_single_values_and_shares_end_at_nought_and_one():
     assert padded([3.0, 3.0]).low < 3 < padded([3.0, 3.0]).high
     assert padded([0.0]).low < 0 < padded([0.0]).high
     assert padded([0.5, 1.0], margin=0.1, percent=True).high == 1
+    assert padded([0.0, 0.5], margin=0.1, percent=True).low == 0
 
 
 def test_curves_draw_each_series_and_the_kept_epoch():
@@ -179,17 +182,6 @@ def test_reliability_shows_filled_bins_with_intervals():
     assert "0.012 over 100 answers" in next(tree.iter("svg")).get("aria-label")
     whiskers = [each for each in tree.iter("line") if "s1" in each.get("class")]
     assert len(whiskers) == 2
-
-
-def test_scatter_names_each_run():
-    value = Estimate(value=0.9, low=0.85, high=0.95)
-    tree = parse(
-        scatter(
-            [("vit", 30.0, value), ("cnn", 60.0, value)], x_title="seconds", y_title="Accuracy", percent=True
-        )
-    )
-    assert {"vit", "cnn"} <= set(texts(tree))
-    assert len([each for each in tree.iter("line") if "whisker" in each.get("class")]) == 2
 
 
 def test_charts_take_their_colours_from_the_page():

@@ -10,13 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vitrail.draw.html import Html, element, join
+from vitrail.values import Estimate
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """A scale from ``low`` to ``high`` with about ``most`` ticks; ``percent`` writes shares as per cent."""
+    """A scale from ``low`` to ``high`` with about ``most`` ticks, or with those that are ``given``.
+
+    ``percent`` writes shares as per cent, ``signed`` writes differences.
+    """
 
     low: float
     high: float
@@ -24,7 +28,9 @@ class Axis:
     log: bool = False
     percent: bool = False
     whole: bool = False
+    signed: bool = False
     most: int = 5
+    given: Sequence[float] | None = None
 
     def place(self, value: float) -> float:
         """Return where a value lies: 0 at ``low``, 1 at ``high``."""
@@ -33,13 +39,19 @@ class Axis:
 
     @property
     def ticks(self) -> list[float]:
-        """Round numbers within the scale: in steps of 1, 2 or 5 times a power of ten, or of a factor."""
+        """Round numbers within the scale: in steps of 1, 2 or 5 times a power of ten, or of a factor.
+
+        A logarithmic scale too short for three of these has even steps.
+        """
+        if self.given is not None:
+            return list(self.given)
         if self.log:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             steps = (1,) if len(powers) > 4 else (1, 2, 5)
-            return [
-                step * 10.0**power for power in powers for step in steps if self._holds(step * 10.0**power)
-            ]
+            ticks = [step * 10.0**power for power in powers for step in steps]
+            ticks = [tick for tick in ticks if self._holds(tick)]
+            if len(ticks) > 2:
+                return ticks
         step = round_step((self.high - self.low) / self.most)
         step = max(1.0, step) if self.whole else step
         first = math.ceil(self.low / step - 1e-9)
@@ -49,7 +61,29 @@ class Axis:
         """Return how a tick is written."""
         if self.percent:
             return f"{100 * value:.10g} %"
+        if self.signed and value:
+            return f"{value:+.3g}".replace("-", "−")
         return short(value)
+
+    def tell(self, value: float) -> str:
+        """Return a value with the decimals that this scale gives sense to; 99.97 % never becomes 100 %."""
+        if not math.isfinite(value):
+            return "\N{EN DASH}"
+        by, least = (100, 1) if self.percent else (1, 0)
+        step = by * round_step((self.high - self.low) / self.most)
+        decimals = max(least, 1 - math.floor(math.log10(step)))
+        while self.percent and value < 1 and decimals < 4 and round(100 * value, decimals) >= 100:
+            decimals += 1
+        sign, unit = "+" if self.signed else "", " %" if self.percent else ""
+        return f"{by * value:{sign}.{decimals}f}{unit}".replace("-", "\N{MINUS SIGN}")
+
+    def tell_range(self, value: Estimate) -> str:
+        """Return a value with its interval, if it has one."""
+        if not math.isfinite(value.low + value.high):
+            return self.tell(value.value)
+        return (
+            f"{self.tell(value.value)} ({self.tell(value.low).removesuffix(' %')} to {self.tell(value.high)})"
+        )
 
     def _holds(self, value: float) -> bool:
         return self.low * (1 - 1e-9) <= value <= self.high * (1 + 1e-9)
@@ -126,9 +160,10 @@ class Chart:
         place = {"x": across + shift[0], "y": down + shift[1]}
         self.marks.append(element("text", text, text_anchor=anchor, class_=f"says {tone}".strip(), **place))
 
-    def svg(self, alt: str, *, x_grid: bool = False, y_grid: bool = True) -> Html:
-        """Return the chart; ``alt`` says in words what it shows."""
-        return svg(self.width, self.height, alt, *self._axes(x_grid, y_grid), *self.marks)
+    def svg(self, alt: str, *, x_grid: bool = False, y_grid: bool = True, large: bool = False) -> Html:
+        """Return the chart; ``alt`` says what it shows, and a ``large`` one scrolls on narrow screens."""
+        tone = "chart large" if large else "chart"
+        return svg(self.width, self.height, alt, *self._axes(x_grid, y_grid), *self.marks, tone=tone)
 
     def _axes(self, x_grid: bool, y_grid: bool) -> list[Html]:
         right, bottom = self.width - self.right, self.height - self.bottom

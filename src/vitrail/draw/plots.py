@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -162,37 +162,39 @@ def reliability_plot(bins: Sequence[Bin], error: float) -> Html:
     return chart.svg(f"Reliability: calibration error {error:.3f} over {total} answers.")
 
 
-def scatter(
-    points: Sequence[tuple[str, float, Estimate]], *, x_title: str, y_title: str, percent: bool
-) -> Html:
-    """Return values with intervals against a cost on a logarithmic scale, a ``(name, cost, value)`` a run."""
-    costs = [cost for _, cost, _ in points]
-    ends = [
-        end for _, _, value in points for end in (value.low, value.value, value.high) if math.isfinite(end)
-    ]
-    chart = Chart(
-        x=Axis(low=min(costs) / 1.6, high=max(costs) * 2.2, title=x_title, log=True),
-        y=padded(ends, title=y_title, margin=0.12, percent=percent),
-        left=62,
-        top=12,
-    )
-    for index, (name, cost, value) in enumerate(points):
-        tone = TONES[index % len(TONES)]
-        if math.isfinite(value.low + value.high):
-            chart.whisker((cost, cost), (value.low, value.high), tone)
-        chart.dot(cost, value.value, tone, f"{name}: {value}", 5)
-        chart.say(cost, value.value, cut(name, 22), shift=(9, 4))
-    return chart.svg(f"{y_title} against {x_title} of {len(points)} runs.", x_grid=True)
+def tones_of(names: Iterable[str]) -> dict[str, str]:
+    """Return a tone for each name, in the order given; from the seventh on, they come again, with dashes."""
+    again = ("", " again")
+    return {
+        name: TONES[index % len(TONES)] + again[index // len(TONES) % 2]
+        for index, name in enumerate(dict.fromkeys(names))
+    }
 
 
-def padded(values: Sequence[float], *, title: str = "", margin: float = 0.0, **looks: bool) -> Axis:
-    """Return an axis that holds the values, with a share of its length to spare; shares end at 1."""
-    low, high = min(values), max(values)
+def ends_of(value: Estimate) -> list[float]:
+    """Return what of a value and its interval is a number, for the scale that must hold it."""
+    return [end for end in (value.low, value.value, value.high) if math.isfinite(end)]
+
+
+def padded(
+    values: Sequence[float],
+    *,
+    title: str = "",
+    margin: float = 0.0,
+    percent: bool = False,
+    whole: bool = False,
+    signed: bool = False,
+) -> Axis:
+    """Return an axis that holds the values, with a share of its length to spare; shares end at 0 and 1."""
+    least, most = min(values), max(values)
+    low, high = least, most
     if low == high:
         low, high = low - (abs(low) / 10 or 0.5), high + (abs(high) / 10 or 0.5)
     spare = margin * (high - low)
-    high = min(high + spare, 1.0) if looks.get("percent") else high + spare
-    return Axis(low=low - spare, high=high, title=title, **looks)
+    low, high = low - spare, high + spare
+    if percent:
+        low, high = max(low, 0.0) if least >= 0 else low, min(high, 1.0) if most <= 1 else high
+    return Axis(low=low, high=high, title=title, percent=percent, whole=whole, signed=signed)
 
 
 def cut(name: str, most: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vitrail.draw.frontier import frontier
 from vitrail.draw.html import Html, element, join
 from vitrail.draw.page import (
     Cell,
@@ -23,7 +24,6 @@ from vitrail.draw.page import (
     range_bar,
     table,
 )
-from vitrail.draw.plots import scatter
 from vitrail.run.content import Cost, amount, digits_of, duration, interval, is_share, title_of, written
 from vitrail.run.files import write_atomic
 from vitrail.run.findings import metric_cell
@@ -62,12 +62,11 @@ def write_overview(
     """
     if not rows:
         raise ValueError("an overview needs at least one run")
-    sign = 1 if is_share(first) and first != "ece" else -1
-    ranked = sorted(rows, key=lambda row: -sign * row.metrics[first].value)
+    ranked = sorted(rows, key=lambda row: -_sign(first) * row.metrics[first].value)
     head = join([brand("Overview"), element("h1", title), _verdict(ranked, first, data, drawn)])
     sections = [Section(title="Side by side", content=[_table(ranked, first), *map(paragraph, notes)])]
     if plots := _plots(ranked, first):
-        lead = "Up is better, left is cheaper; bars are 95 % intervals."
+        lead = "Left is cheaper; bars are 95 % intervals, and the line is the best that each cost buys."
         sections.append(Section(title="What it costs", lead=lead, content=[beside(*plots)]))
     if samples:
         sections.append(Section(title="The pictures", content=[gallery(samples)]))
@@ -141,12 +140,23 @@ def _plots(ranked: Sequence[OverviewRow], first: str) -> list[Html]:
             if known
         ]
         if len(points) == len(ranked) > 1:
-            drawn = scatter(points, x_title=name, y_title=title_of(first), percent=is_share(first))
+            drawn = frontier(
+                points,
+                x_title=name,
+                y_title=title_of(first),
+                percent=is_share(first),
+                better="max" if _sign(first) > 0 else "min",
+            )
             plots.append(figure(drawn))
     return plots
 
 
 UNKNOWN = Cell(shown="–", order=math.nan)
+
+
+def _sign(metric: str) -> int:
+    """Return 1 where more is better, else -1."""
+    return 1 if is_share(metric) and metric != "ece" else -1
 
 
 def _cost_cell(known: float | None, write: Callable[[float], str]) -> Cell:
