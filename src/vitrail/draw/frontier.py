@@ -67,7 +67,7 @@ def frontier(
         spots.append(Spot(name=name, across=across, down=down, radius=5, top=top, bottom=bottom))
     room = (chart.left + 2, 2, chart.width - 2, chart.height - chart.bottom - 2)
     turns = itertools.pairwise(chart.at(*corner) for corner in stairs)
-    # Each step is level or upright, and costs only rise, but a line may go up or down the drawing.
+    # Each step is level or upright; to the right costs only rise, but what is better may be up or down.
     lines = [(x1 - 1, min(y1, y2) - 1, x2 + 1, max(y1, y2) + 1) for (x1, y1), (x2, y2) in turns]
     labels = place(spots, room, lines)
     for label in filter(None, labels):

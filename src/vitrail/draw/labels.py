@@ -70,7 +70,8 @@ def place(spots: Sequence[Spot], room: Box, lines: Sequence[Box] = ()) -> list[L
 
     Each is tried to the right, left, above, below and at the corners, a long one in two lines as well, first
     clear of whiskers and ``lines`` too, then of points and other labels only. Who is served first matters:
-    several orders are tried, and the one that leaves the fewest without is taken.
+    several orders are tried, and the one is taken that leaves the fewest without and then crosses the fewest
+    lines.
     """
     numbers = range(len(spots))
     orders = [
@@ -81,7 +82,14 @@ def place(spots: Sequence[Spot], room: Box, lines: Sequence[Box] = ()) -> list[L
         sorted(numbers, key=lambda i: -breadth(spots[i].name)),
     ]
     tried = [_place(spots, room, lines, order) for order in orders]
-    return min(tried, key=lambda labels: sum(label is None for label in labels))
+    thin = [*map(_whisker, spots), *lines]
+
+    def flaws(labels: Sequence[Label | None]) -> tuple[int, int]:
+        kept = [label for label in labels if label]
+        crossed = sum(any(_meet(label.box, line) for line in thin) for label in kept)
+        return len(labels) - len(kept), crossed
+
+    return min(tried, key=flaws)
 
 
 def _place(
@@ -90,7 +98,7 @@ def _place(
     """Return labels in one order of who is served first."""
     labels: list[Label | None] = [None] * len(spots)
     dots = [_around(spot) for spot in spots]
-    whiskers = [(spot.across - 2, spot.top, spot.across + 2, spot.bottom) for spot in spots]
+    whiskers = [_whisker(spot) for spot in spots]
     taken: list[Box] = []
     for number in order:
         name = spots[number].name
@@ -138,6 +146,10 @@ def _tries(spot: Spot, lines: Sequence[str]) -> list[Label]:
 def _around(spot: Spot) -> Box:
     reach = spot.radius + 1
     return spot.across - reach, spot.down - reach, spot.across + reach, spot.down + reach
+
+
+def _whisker(spot: Spot) -> Box:
+    return spot.across - 2, spot.top, spot.across + 2, spot.bottom
 
 
 def _meet(one: Box, other: Box) -> bool:
