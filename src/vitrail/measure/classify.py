@@ -19,7 +19,7 @@ from vitrail.measure.counts import (
     figures_by_class,
     read_targets,
 )
-from vitrail.measure.intervals import RESAMPLES, proportion, quantity, resampling
+from vitrail.measure.intervals import RESAMPLES, Draws, Resampled, resampling
 from vitrail.measure.reliability import Reliability
 from vitrail.values import Estimate, Label
 
@@ -38,6 +38,8 @@ METRICS: dict[str, Literal["max", "min"]] = {
 SINGLE = {"accuracy", "balanced_accuracy", "top5_accuracy"}
 SEVERAL = {"map", "micro_f1"}
 """The metrics that are defined for one label a picture alone, and for several alone."""
+THRESHOLD = 0.5
+"""The probability that a class is chosen at, where a picture may have several."""
 
 
 def primary(multi: bool) -> str:
@@ -80,7 +82,7 @@ def judge(
     classes: Sequence[str],
     multi: bool = False,
     groups: Sequence[str] | np.ndarray | None = None,
-    threshold: float = 0.5,
+    threshold: float = THRESHOLD,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Quality:
@@ -92,6 +94,40 @@ def judge(
     without a picture. The calibration error has 15 bins of equal width; the log loss clips probabilities at
     the smallest step of their type, and averages over pictures (and classes, when ``multi``).
     """
+    found, total = _resampled(
+        scores, targets, classes, multi, groups, threshold, resamples=resamples, seed=seed
+    )
+    scores, truth, _ = _checked(scores, targets, len(classes), multi, groups)
+    support = {label: int(count) for label, count in zip(classes, total["support"], strict=True)}
+    return Quality(
+        metrics={name: each.estimate(found.again) for name, each in found.metrics.items()},
+        per_class={
+            label: {name: each.estimate(found.again) for name, each in values.items()}
+            for label, values in found.per_class.items()
+        },
+        support=support,
+        absent=tuple(label for label, count in support.items() if not count),
+        confusion=None if multi else confusion(scores, truth),
+        reliability=Reliability(
+            counts=total["bins"], confidences=total["confidences"], hits=total["bin_hits"]
+        ),
+        pictures=len(scores),
+        clusters=found.again.clusters,
+    )
+
+
+def _resampled(
+    scores: np.ndarray,
+    targets: np.ndarray,
+    classes: Sequence[str],
+    multi: bool,
+    groups: Sequence[str] | np.ndarray | None,
+    threshold: float,
+    *,
+    resamples: int,
+    seed: int,
+) -> tuple[Resampled, dict[str, np.ndarray]]:
+    """Return every metric on the pictures and on resamples of them, and the sums that they are made of."""
     scores, truth, groups = _checked(scores, targets, len(classes), multi, groups)
     again = resampling(len(scores), groups, resamples=resamples, seed=seed)
     counts = count_multi(scores, truth, again, threshold) if multi else count_single(scores, truth, again)
@@ -102,33 +138,19 @@ def judge(
     values, draws = figures(total, counts), figures(drawn, counts)
     metrics = {}
     for name, value in values.items():
-        if name in ("log_loss", "ece"):
-            metrics[name] = quantity(float(value), draws[name], again)
-        else:
-            size = _mean_basis(basis[AVERAGES[name]]) if name in AVERAGES else again.count
-            metrics[name] = proportion(float(value), draws[name], size, again)
+        size = _mean_basis(basis[AVERAGES[name]]) if name in AVERAGES else again.count
+        share = name not in ("log_loss", "ece")
+        metrics[name] = Draws(value=float(value), drawn=draws[name], basis=size, share=share)
 
     values, draws = figures_by_class(total, counts), figures_by_class(drawn, counts)
     per_class = {
         label: {
-            name: proportion(float(value[k]), draws[name][:, k], int(basis[name][k]), again)
+            name: Draws(value=float(value[k]), drawn=draws[name][:, k], basis=int(basis[name][k]))
             for name, value in values.items()
         }
         for k, label in enumerate(classes)
     }
-    support = {label: int(count) for label, count in zip(classes, total["support"], strict=True)}
-    return Quality(
-        metrics=metrics,
-        per_class=per_class,
-        support=support,
-        absent=tuple(label for label, count in support.items() if not count),
-        confusion=None if multi else confusion(scores, truth),
-        reliability=Reliability(
-            counts=total["bins"], confidences=total["confidences"], hits=total["bin_hits"]
-        ),
-        pictures=len(scores),
-        clusters=again.clusters,
-    )
+    return Resampled(again=again, metrics=metrics, per_class=per_class), total
 
 
 class Classification:
@@ -181,17 +203,29 @@ class Classification:
 
     def quality(self, *, resamples: int = RESAMPLES, seed: int = 0) -> Quality:
         """Return everything that is known; with 0 ``resamples`` without intervals, which costs little."""
-        if not self._scores:
-            raise VitrailError("There is nothing to measure: no picture was answered.")
+        scores, targets, groups = self._collected()
         return judge(
-            np.concatenate(self._scores),
-            np.concatenate(self._targets),
+            scores,
+            targets,
             classes=self.classes,
             multi=self.multi,
-            groups=np.concatenate(self._groups) if self._groups else None,
+            groups=groups,
             resamples=resamples,
             seed=seed,
         )
+
+    def resampled(self, *, resamples: int = RESAMPLES, seed: int = 0) -> Resampled:
+        """Return every metric on resamples, which are the same for whoever answered the same pictures."""
+        scores, targets, groups = self._collected()
+        return _resampled(
+            scores, targets, self.classes, self.multi, groups, THRESHOLD, resamples=resamples, seed=seed
+        )[0]
+
+    def _collected(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        if not self._scores:
+            raise VitrailError("There is nothing to measure: no picture was answered.")
+        groups = np.concatenate(self._groups) if self._groups else None
+        return np.concatenate(self._scores), np.concatenate(self._targets), groups
 
     def _ordered(self, answer: Label) -> np.ndarray:
         if tuple(answer.names) == self.classes:

@@ -81,6 +81,11 @@ class Resampling:
         return float(stdtrit(self.clusters - 1, (1 + LEVEL) / 2))
 
     @property
+    def size(self) -> int:
+        """How many independent things there are: groups, or pictures."""
+        return len(self.units) if self.clusters is None else self.clusters
+
+    @property
     def unknown(self) -> bool:
         """Whether there is nothing to learn an interval from: no resamples, or a single unit."""
         return self.resamples < 1 or self.count < 2
@@ -111,6 +116,38 @@ def resampling(
         block = np.random.default_rng((seed, count)).permutation(count) % most
         units, count = block[units], most
     return Resampling(units=units, count=count, clusters=clusters, resamples=resamples, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """A number, and what it would be on each of the resamples (``drawn``, ``r``).
+
+    A ``share`` of something lies between 0 and 1 and is shown with Wilson's interval; ``basis`` is how many
+    units are behind it, for where the resamples cannot vary.
+    """
+
+    value: float
+    drawn: np.ndarray
+    basis: float
+    share: bool = True
+
+    def estimate(self, again: Resampling) -> Estimate:
+        """Return the number with its interval."""
+        if self.share:
+            return proportion(self.value, self.drawn, self.basis, again)
+        return quantity(self.value, self.drawn, again)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resampled:
+    """All numbers of some answers on the same resamples: those of two models can be taken in pairs.
+
+    ``per_class`` maps a class to its numbers by name.
+    """
+
+    again: Resampling
+    metrics: Mapping[str, Draws]
+    per_class: Mapping[str, Mapping[str, Draws]]
 
 
 def proportion(value: float, drawn: np.ndarray, basis: float, again: Resampling) -> Estimate:
