@@ -224,3 +224,25 @@ def test_a_million_rows_split():
     labels = np.random.default_rng(0).integers(0, 1000, 1_000_000)
     splits = complete(table(labels), seed=0)
     assert [len(part) for part in parts(splits).values()] == [700_000, 100_000, 200_000]
+
+
+def test_a_fraction_holds_its_share_of_each_class_and_lies_in_every_larger_one():
+    labels = np.repeat([0, 1, 2], [200, 100, 10])
+    whole = complete(table(labels, classes=("a", "b", "c")), seed=0)
+    kept = {share: whole.thinned(share, 0) for share in (0.1, 0.3, 1.0)}
+    assert set(kept[0.1].train.keys) < set(kept[0.3].train.keys) < set(kept[1.0].train.keys)
+    for share in (0.1, 0.3):
+        counts = np.bincount(kept[share].train.targets["label"])
+        assert counts == pytest.approx(share * np.bincount(whole.train.targets["label"]), abs=1)
+        assert counts.min() >= 1
+        assert kept[share].test.fingerprint == whole.test.fingerprint
+    assert list(kept[0.1].train.keys) == list(whole.thinned(0.1, 0).train.keys)
+    assert set(whole.thinned(0.1, 1).train.keys) != set(kept[0.1].train.keys)
+
+
+def test_a_fraction_of_rare_sets_of_classes_is_a_fraction_of_all():
+    hot = (np.arange(512)[:, None] >> np.arange(9) & 1).astype(np.uint8)  # every set once
+    whole = complete(table(hot), seed=0)
+    part = whole.thinned(0.25, 0).train
+    assert len(part) == pytest.approx(0.25 * len(whole.train), rel=0.2)
+    assert part.targets["labels"].any(0).all()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -41,6 +41,10 @@ class Splits:
         """A SHA-256 of all three parts: the same data, split the same way, wherever it lies."""
         parts = (self.train.fingerprint, self.val.fingerprint, self.test.fingerprint)
         return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    def thinned(self, fraction: float, seed: int) -> Splits:
+        """Return the same validation and test parts with a fraction of the training part."""
+        return self if fraction == 1 else replace(self, train=thin(self.train, fraction, seed))
 
 
 def complete(
@@ -73,6 +77,22 @@ def complete(
     )
 
 
+def thin(samples: Samples, fraction: float, seed: int) -> Samples:
+    """Return a fraction of samples, of each class (or set of classes) alike, and at least one of each class.
+
+    Fractions are nested: what a small one holds is in every larger one. Which these are depends on the seed
+    and the keys alone.
+    """
+    order, stratum, first = _stratified(samples, seed)
+    kinds, start, size = np.unique(stratum[order], return_index=True, return_counts=True)
+    rank = np.arange(len(order)) - np.repeat(start, size)
+    # Each stratum is entered at a place of its own: rare sets of classes are not all rounded the same way.
+    entry = np.array([(digest(b"%d" % seed, b"%d" % kind) >> 11) / 2**53 for kind in kinds.tolist()])
+    kept = (rank + np.repeat(entry, size)) / np.repeat(size, size) < fraction
+    rows = np.union1d(order[kept], first)
+    return samples.take(rows)
+
+
 def _hold_out(samples: Samples, shares: dict[str, float], seed: int) -> np.ndarray:
     """Return for each row 0 (it stays) or 1, 2, ... (it goes to the first, second, ... of ``shares``)."""
     if not shares:
@@ -87,17 +107,8 @@ def _hold_out(samples: Samples, shares: dict[str, float], seed: int) -> np.ndarr
 
 def _by_row(samples: Samples, shares: np.ndarray, seed: int) -> np.ndarray:
     """Hold out single rows, evenly along the order of classes; the first row of each class stays."""
-    hashes = np.array([digest(b"%d" % seed, samples.keys.raw(i)) for i in range(len(samples))], np.uint64)
-    hot = samples.targets.get("labels")
-    if hot is None:
-        label = samples.targets["label"]
-        order = np.lexsort((hashes, label))
-        _, first = np.unique(label[order], return_index=True)
-    else:
-        _, stratum = np.unique(np.packbits(hot, axis=1), axis=0, return_inverse=True)
-        order = np.lexsort((hashes, stratum.ravel()))
-        first = hot[order].argmax(axis=0)
-    pool = np.delete(order, first)
+    order, _, first = _stratified(samples, seed)
+    pool = order[~np.isin(order, first)]
     counts = np.minimum(shares * len(samples), len(pool) * shares / shares.sum()).round().astype(int).clip(1)
     if counts.sum() > len(pool):
         raise VitrailError(
@@ -111,6 +122,25 @@ def _by_row(samples: Samples, shares: np.ndarray, seed: int) -> np.ndarray:
         held[pool[chosen]] = part
         pool = np.delete(pool, chosen)
     return held
+
+
+def _stratified(samples: Samples, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows ordered by stratum and, inside one, by a hash; each row's stratum; a row of each class.
+
+    A stratum is a class, or a set of classes for multi-label data.
+    """
+    hashes = np.array([digest(b"%d" % seed, samples.keys.raw(i)) for i in range(len(samples))], np.uint64)
+    hot = samples.targets.get("labels")
+    if hot is None:
+        stratum = samples.targets["label"]
+        order = np.lexsort((hashes, stratum))
+        _, first = np.unique(stratum[order], return_index=True)
+    else:
+        _, stratum = np.unique(np.packbits(hot, axis=1), axis=0, return_inverse=True)
+        stratum = stratum.ravel()
+        order = np.lexsort((hashes, stratum))
+        first = hot[order].argmax(axis=0)
+    return order, stratum, order[first]
 
 
 def _by_group(samples: Samples, groups: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:

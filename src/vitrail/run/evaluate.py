@@ -1,27 +1,22 @@
 """Measuring a trained model: on its own held-out pictures, or on others."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vitrail.contracts import Samples
 from vitrail.data.readers import ReaderOptions, open_data
-from vitrail.data.split import complete
 from vitrail.errors import UsageError, VitrailError
 from vitrail.measure.classify import Quality
 from vitrail.run.answer import Answers, answer_all
 from vitrail.run.contract import Contract, load_model, read_contract
 from vitrail.run.engine import answering_engine, choose_device
-from vitrail.run.experiment import make_loader
-from vitrail.run.files import replacing
+from vitrail.run.experiment import make_loader, open_splits
 from vitrail.run.folder import Run
 from vitrail.run.progress import Progress, Silent
 from vitrail.run.recipe import Recipe
-from vitrail.values import Label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +112,7 @@ def own_parts(
     recipe: Recipe, contract: Contract, *, offline: bool, progress: Progress
 ) -> Mapping[str, Samples]:
     """Return the parts of the data that a run was made from, as they were when it was trained."""
-    options = replace(recipe.data, offline=recipe.data.offline or offline)
-    splits = complete(
-        open_data(recipe.where, options), seed=recipe.seed, allow_shared_groups=recipe.data.shared_groups
-    )
+    splits = open_splits(recipe, offline=offline)
     if splits.fingerprint != contract.fingerprint:
         progress.say(f"warning: {recipe.where} has changed since the run was trained; its parts may differ.")
     return {"train": splits.train, "val": splits.val, "test": splits.test}
@@ -143,25 +135,3 @@ def _part(where: str, parts: Mapping[str, Samples], wanted: str | None) -> str:
     if found not in parts:
         raise UsageError(f"{where}: no split {found!r}; there is {names}.")
     return found
-
-
-def write_predictions(path: Path, parts: Mapping[str, Answers], classes: Sequence[str]) -> None:
-    """Write every held-out answer: key, split, truth, answer, and a probability a class."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns: dict[str, list[Any]] = {"key": [], "split": [], "label": [], "answer": []}
-    scores: list[np.ndarray] = []
-    for split, found in parts.items():
-        assert found.targets is not None
-        for key, answer, target in zip(found.keys, found.answers, found.targets, strict=True):
-            assert isinstance(answer, Label)
-            columns["key"].append(key)
-            columns["split"].append(split)
-            columns["label"].append([classes[i] for i in np.flatnonzero(target > 0.5).tolist()])
-            columns["answer"].append(list(answer.chosen))
-            scores.append(answer.scores)
-    table = np.stack(scores).astype(np.float32)
-    data = columns | {f"score:{name}": table[:, i] for i, name in enumerate(classes)}
-    with replacing(path, table.nbytes) as draft:
-        pq.write_table(pa.table(data), draft)

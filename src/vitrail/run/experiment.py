@@ -134,6 +134,16 @@ def make_loader(
     )
 
 
+def open_splits(recipe: Recipe, *, offline: bool = False) -> Splits:
+    """Return the parts of the data that a recipe is about, of the training part as much as it asks for."""
+    data = recipe.data
+    options = replace(data, offline=data.offline or offline)
+    seed = recipe.seed if data.split_seed is None else data.split_seed
+    table = open_data(recipe.where, options)
+    splits = complete(table, seed=seed, allow_shared_groups=data.shared_groups)
+    return splits.thinned(data.fraction, seed)
+
+
 def prepare(recipe: Recipe, *, offline: bool = False, begun: Preprocess | None = None) -> Experiment:
     """Read the data and resolve what the recipe leaves open; the result's recipe leaves nothing open.
 
@@ -142,9 +152,7 @@ def prepare(recipe: Recipe, *, offline: bool = False, begun: Preprocess | None =
     options = replace(recipe.data, offline=recipe.data.offline or offline)
     if begun is None:
         recipe.model.fetch(offline=options.offline)
-    splits = complete(
-        open_data(recipe.where, options), seed=recipe.seed, allow_shared_groups=recipe.data.shared_groups
-    )
+    splits = open_splits(recipe, offline=options.offline)
     look = probe(splits.train)
     if look is None:
         raise VitrailError(

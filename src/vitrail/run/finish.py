@@ -8,10 +8,11 @@ from vitrail.models.vision import Vision
 from vitrail.run.answer import answer_all
 from vitrail.run.contract import WEIGHTS, contract_of, load_model, write_contract
 from vitrail.run.engine import Engine, answering_engine, peak_memory
-from vitrail.run.evaluate import Evaluation, write_predictions
+from vitrail.run.evaluate import Evaluation
 from vitrail.run.files import write_json
 from vitrail.run.folder import PREDICTIONS, RESULT, Run
 from vitrail.run.job import Job
+from vitrail.run.predictions import write_predictions
 from vitrail.run.progress import Progress
 from vitrail.run.story import tell_story
 

@@ -36,11 +36,18 @@ class DataConfig(ReaderOptions):
     """Larger pictures are refused: they may be decompression bombs."""
     workers: int | None = None
     """Threads that decode (default: one a core, at most 8)."""
+    split_seed: int | None = None
+    """Holds out the parts that the data does not name (default: the recipe's seed): with one split for all
+    seeds, runs are tested on the same pictures and can be compared."""
+    fraction: float = 1.0
+    """The share of the training pictures that is learned from, in each class alike; smaller shares are parts
+    of larger ones."""
     cache: bool = True
     """Keep decoded pictures in the cache folder, so that later epochs cost no decoding."""
 
     def __post_init__(self) -> None:
-        check_limits(self, "data", {"channels": (1, 3), "max_pixels": (1, None), "workers": (0, 256)})
+        limits: dict[str, tuple[float, float | None]] = {"channels": (1, 3), "max_pixels": (1, None)}
+        check_limits(self, "data", limits | {"workers": (0, 256), "fraction": (1e-12, 1)})
 
 
 @dataclass(frozen=True, kw_only=True)
