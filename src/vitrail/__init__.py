@@ -7,6 +7,7 @@ from vitrail.errors import UsageError, VitrailError
 from vitrail.values import Estimate, Label
 
 if TYPE_CHECKING:
+    from vitrail.run.compare import compare
     from vitrail.run.evaluate import evaluate
     from vitrail.run.launch import train
     from vitrail.run.predict import Predictor, load
@@ -20,6 +21,7 @@ __all__ = [
     "UsageError",
     "VitrailError",
     "__version__",
+    "compare",
     "evaluate",
     "load",
     "train",
@@ -29,6 +31,7 @@ __all__ = [
 _LATE = {
     "Predictor": "vitrail.run.predict",
     "Recipe": "vitrail.run.recipe",
+    "compare": "vitrail.run.compare",
     "evaluate": "vitrail.run.evaluate",
     "load": "vitrail.run.predict",
     "train": "vitrail.run.launch",

@@ -113,6 +113,9 @@ class Metric(Protocol):
     def points(self) -> Mapping[str, float]:
         """Return the values alone, for choosing between epochs."""
 
+    def resampled(self) -> Any:
+        """Return every metric on resamples (a `vitrail.measure.intervals.Resampled`), for comparisons."""
+
 
 class Task(Protocol):
     """What is asked: targets, answer type, metric, drawing, default head and default ``about``."""
@@ -135,6 +138,13 @@ class Task(Protocol):
 
     def collate(self, targets: Mapping[str, np.ndarray]) -> Mapping[str, Tensor]:
         """Return the columns of some rows as the tensors that the heads' losses want."""
+
+    @property
+    def by_class(self) -> str:
+        """The number of a class that models are compared by; more is better."""
+
+    def marks(self, answers: Sequence[Any], targets: Any) -> np.ndarray:
+        """Return how right each answer was (``n``, 0 to 1): what two models' answers are compared by."""
 
     def metric(self) -> Metric: ...
     def about(self, answer: Any) -> Any: ...

@@ -16,6 +16,10 @@ class UsageError(VitrailError):
     status = 2
 
 
+class Interrupted(VitrailError):  # noqa: N818, a request is no error
+    """Somebody asked to stop: what was done so far is saved, and nothing else is to be begun."""
+
+
 def nearest(word: str, known: Iterable[str], most: int = 3) -> str:
     """Return ``" Did you mean a, b?"`` for a misspelt word, or an empty string when nothing is near."""
     candidates = {name.lower(): name for name in known}

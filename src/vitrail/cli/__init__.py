@@ -13,6 +13,7 @@ from vitrail.errors import UsageError, VitrailError, nearest
 VERBS = {
     "demo": "the main job on digits that come with the installation: train two models, measure, report",
     "train": "DATA --model M: train a model on a folder of pictures, into a run folder",
+    "compare": "DATA --models A B: which model is better, and how sure that is; or RUN RUN",
     "evaluate": "RUN [DATA]: metrics with intervals, per class, calibration",
     "predict": "RUN PICTURES...: answers as JSON lines, CSV, or the dicts of transformers' pipelines",
     "export": "RUN --format transformers|timm: a folder that these libraries load, with equal answers",
@@ -33,6 +34,7 @@ Examples:
   vitrail demo
   vitrail train pictures/ --model vit-s16 --epochs 50 --out run
   vitrail train --resume run
+  vitrail compare pictures/ --models vit-s16 resnet50 --seeds 5
   vitrail evaluate run
   vitrail predict run new/*.jpg --out answers
 

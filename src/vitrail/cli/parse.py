@@ -85,7 +85,7 @@ def presentable(value: Any, hidden: Sequence[str] = HIDDEN) -> Any:
     return made(**given)
 
 
-POSITIONAL = {"where": "DATA", "run": "RUN", "pictures": "PICTURES", "word": "WORD", "data": "DATA"}
+POSITIONAL = {"where": "DATA", "run": "RUN", "pictures": "PICTURES", "word": "WORD", "words": "DATA|RUN"}
 
 
 def plain(value: Any) -> dict[str, Any]:

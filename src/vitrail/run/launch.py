@@ -63,16 +63,20 @@ def run_recipe(
     """Make a new run of a recipe in the folder ``out`` (default: the next free one below ``runs``)."""
     progress = progress or Silent()
     with claimed(Path(out) if out is not None else next_free(recipe)) as folder:
-        model = recipe.model
-        if model.weights is not None:
-            model = replace(model, weights=_found(model.weights))
-        recipe = replace(recipe, where=_found(recipe.where), model=model, environment=None)
-        experiment = prepare(recipe, offline=offline)
+        experiment = prepare(replace(placed(recipe), environment=None), offline=offline)
         write_json(folder / RECIPE, experiment.recipe.to_dict())
         for note in experiment.notes:
             progress.say(f"note: {note}")
         progress.say(_introduction(experiment, folder))
         return _carry_out(experiment, folder, None, progress)
+
+
+def placed(recipe: Recipe) -> Recipe:
+    """Return a recipe whose paths can be found from anywhere."""
+    model = recipe.model
+    if model.weights is not None:
+        model = replace(model, weights=_found(model.weights))
+    return replace(recipe, where=_found(recipe.where), model=model)
 
 
 def _found(name: str) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.data.chance import key
-from vitrail.errors import VitrailError
+from vitrail.errors import Interrupted, VitrailError
 from vitrail.run.answer import answer_all
 from vitrail.run.contract import save_weights
 from vitrail.run.engine import answering_engine
@@ -43,7 +43,7 @@ def fit(job: Job, progress: Progress) -> None:
         except Stopped as stopped:
             log.flush()
             write_checkpoint(job)
-            raise VitrailError(
+            raise Interrupted(
                 f"{stopped}: stopped after step {state.step} of {job.steps}, saved. "
                 f"Go on with: vitrail train --resume {job.folder}"
             ) from None

@@ -69,6 +69,22 @@ class Classify:
         """The metrics that are computed of these classes, and which way each is better."""
         return orders(len(self.classes), self.multi)
 
+    @property
+    def by_class(self) -> str:
+        """The number of a class that models are compared by."""
+        return "average_precision" if self.multi else "recall"
+
+    def marks(self, answers: Sequence[Label], targets: np.ndarray) -> np.ndarray:
+        """Return how right each answer was (float64 ``n``, 0 to 1); ``targets`` are hot rows ``n c``.
+
+        With one label a picture an answer is right or wrong; with several it is the share of the classes
+        chosen or true that are both (Jaccard).
+        """
+        chosen = np.array([[name in answer.chosen for name in self.classes] for answer in answers])
+        truth = np.asarray(targets) > 0.5
+        either = (chosen | truth).sum(1)
+        return np.where(either > 0, (chosen & truth).sum(1) / np.maximum(either, 1), 1.0)
+
     def calibrate(self, answers: Sequence[Label], targets: np.ndarray) -> float:
         """Return the temperature that makes these answers' probabilities mean what they say."""
         return fit_temperature(self._logits(answers), targets, multi=self.multi)

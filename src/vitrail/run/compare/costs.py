@@ -1,0 +1,169 @@
+"""What each model costs: to keep, to train and to ask."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from vitrail.data.faults import Unreadable
+from vitrail.models.anatomy import Anatomy, anatomy
+from vitrail.models.vision import Vision
+from vitrail.run.answer import answer_batch
+from vitrail.run.compare.field import Field
+from vitrail.run.contract import WEIGHTS, Contract, load_model, read_contract
+from vitrail.run.engine import Engine, answering_engine, choose_device
+from vitrail.run.recipe import Recipe
+from vitrail.values import Batch, Frame
+
+ROUNDS, ENOUGH = 9, 20.0
+"""Rounds in which all models answer in turn, fewer once so many seconds are over."""
+BATCHES = (1, 16)
+STATES = {"adamw": 2, "sgd": 1, "muon": 1}
+"""Numbers that an optimizer keeps for each weight."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """What a model costs. Times in seconds, memory and ``disk`` in bytes; means over its runs.
+
+    ``latency`` is the time to answer one picture alone, ``answer_rate`` pictures a second in batches of 16,
+    both without decoding. ``memory`` is what training needs at its peak: on CUDA as measured, elsewhere
+    computed from the shapes (weights, gradients, optimizer, and what is kept for the way back).
+    """
+
+    parameters: int
+    flops: float
+    train_seconds: float
+    train_rate: float
+    latency: float
+    answer_rate: float
+    memory: int
+    disk: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def measure_costs(found: Field, device: str = "auto") -> dict[str, Spending]:
+    """Return what each entrant costs, its speed measured here in turn with the others'."""
+    place = choose_device(device)
+    asked: dict[str, tuple[Vision, Engine, Contract]] = {}
+    for each in found.standing:
+        folder = each.whole[0].path
+        contract = read_contract(folder)
+        model, engine = load_model(folder, contract), answering_engine(contract.recipe, place)
+        engine.place(model)
+        asked[each.name] = model, engine, contract
+    speeds = _in_turn(found, asked)
+    spent = {}
+    for each in found.standing:
+        run, contract = each.whole[0], asked[each.name][2]
+        shape = anatomy(asked[each.name][0], contract.preprocess.size, contract.preprocess.channels)
+        results, recipe = [some.result for some in each.whole], run.recipe()
+        seconds = statistics.mean(result["train_seconds"] for result in results)
+        pictures = statistics.mean(
+            result["epochs"] * _learned_from(found, recipe, result) for result in results
+        )
+        on_cuda = recipe.environment is not None and recipe.environment.device == "cuda"
+        spent[each.name] = Spending(
+            parameters=shape.parameters,
+            flops=float(shape.flops),
+            train_seconds=seconds,
+            train_rate=pictures / max(seconds, 1e-9),
+            latency=speeds[each.name][1],
+            answer_rate=16 / speeds[each.name][16],
+            memory=int(results[0]["peak_memory"]) if on_cuda else training_memory(shape, recipe),
+            disk=(run.path / WEIGHTS).stat().st_size,
+        )
+    return spent
+
+
+def training_memory(shape: Anatomy, recipe: Recipe) -> int:
+    """Return the bytes that a training step needs, computed from shapes, if all weights are learned."""
+    batch = -(-(recipe.train.batch or 1) // recipe.train.accumulate)
+    copies = 2 + STATES[recipe.train.optimizer] + (1 if recipe.train.ema else 0)
+    return copies * shape.weights + batch * shape.activations
+
+
+def _learned_from(found: Field, recipe: Recipe, result: Mapping[str, Any]) -> float:
+    """Return how many pictures an epoch has: the data's, or an estimate from the parts that were measured."""
+    if found.splits is not None:
+        whole = len(found.splits.train)
+        return whole * recipe.data.fraction / _fraction_of(found)
+    return float(result["val"]["pictures"] * 9)
+
+
+def _fraction_of(found: Field) -> float:
+    """Return which share of the training part the field's data has."""
+    first = next(iter(found.standing)).whole[0]
+    return first.recipe().data.fraction
+
+
+def canvases(found: Field, contract: Contract, most: int) -> tuple[list[np.ndarray], list[Frame], list[int]]:
+    """Return up to ``most`` test pictures as a model sees them, evenly chosen, and which keys they are."""
+    if found.splits is None:
+        return [], [], []
+    test, preprocess = found.splits.test, contract.preprocess
+    row_of = {key: row for row, key in enumerate(test.keys)}
+    places = np.unique(np.linspace(0, len(found.keys) - 1, min(most, len(found.keys))).round().astype(int))
+    shown: list[np.ndarray] = []
+    frames: list[Frame] = []
+    kept: list[int] = []
+    for place in places.tolist():
+        row = row_of.get(found.keys[place])
+        if row is None:
+            continue
+        try:
+            canvas, frame = preprocess.canvas(preprocess.load(test.source(row)))
+        except Unreadable:
+            continue
+        shown.append(canvas)
+        frames.append(frame)
+        kept.append(place)
+    return shown, frames, kept
+
+
+def batch_of(shown: Sequence[np.ndarray], frames: Sequence[Frame]) -> Batch:
+    """Return canvases ``h w c`` as one batch of uint8."""
+    pixels = np.ascontiguousarray(np.stack(shown).transpose(0, 3, 1, 2))
+    keys = [str(number) for number in range(len(shown))]
+    return Batch(keys=keys, pixels={"image": torch.from_numpy(pixels)}, frames=frames)
+
+
+def _in_turn(
+    found: Field, asked: Mapping[str, tuple[Vision, Engine, Contract]]
+) -> dict[str, dict[int, float]]:
+    """Return the median seconds that each model takes for a batch of each size, all asked in turn."""
+    batches = {}
+    for name, (_, _, contract) in asked.items():
+        shown, frames, _ = canvases(found, contract, max(BATCHES))
+        if not shown:  # the data is gone: any picture takes as long
+            height, width = contract.preprocess.size
+            shown = [np.zeros((height, width, contract.preprocess.channels), np.uint8)]
+            frames = [Frame(size=(height, width), matrix=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0))]
+        rows = [index % len(shown) for index in range(max(BATCHES))]
+        batches[name] = {
+            size: batch_of([shown[row] for row in rows[:size]], [frames[row] for row in rows[:size]])
+            for size in BATCHES
+        }
+    taken: dict[str, dict[int, list[float]]] = {name: {size: [] for size in BATCHES} for name in asked}
+    began = time.perf_counter()
+    for number in range(ROUNDS + 1):
+        for name, (model, engine, contract) in asked.items():
+            for size, batch in batches[name].items():
+                started = time.perf_counter()
+                answer_batch(model, batch, engine, contract.preprocess)  # its answers wait for the device
+                if number:  # the first round warms up
+                    taken[name][size].append(time.perf_counter() - started)
+        if number and time.perf_counter() - began > ENOUGH:
+            break
+    return {
+        name: {size: statistics.median(each) for size, each in sizes.items()} for name, sizes in taken.items()
+    }

@@ -1,0 +1,175 @@
+"""Where two models part: pictures that one got right and the other wrong, and how often any two agree."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitrail.data.faults import Unreadable
+from vitrail.draw.overlay import overlay
+from vitrail.draw.page import Shown
+from vitrail.draw.sheet import to_image
+from vitrail.explain import EXPLAINERS
+from vitrail.run.compare.costs import batch_of
+from vitrail.run.compare.field import Field
+from vitrail.run.compare.race import Entrant
+from vitrail.run.contract import load_model, read_contract
+from vitrail.run.engine import answering_engine, choose_device
+
+MOST = 8
+"""Pictures shown of each side."""
+SIDE = 160
+"""The least height of a picture on the page, in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parting:
+    """Pictures that ``ours`` got right and ``theirs`` wrong, over all seeds, and how many there are."""
+
+    ours: str
+    theirs: str
+    count: int
+    shown: Sequence[Shown]
+    explained: Sequence[str]
+
+
+def agreement(found: Field) -> dict[str, dict[str, float]]:
+    """Return in which share of pictures any two models give the same answer, on average over their runs.
+
+    A model beside itself is how often two of its seeds agree; with one seed that is not a number.
+    """
+    chosen = {
+        each.name: [[answer.chosen for answer in found.answers[run.path].answers] for run in each.whole]
+        for each in found.standing
+    }
+    table: dict[str, dict[str, float]] = {name: {} for name in chosen}
+    for one, other in itertools.product(chosen, chosen):
+        pairs = (
+            list(itertools.combinations(chosen[one], 2))
+            if one == other
+            else list(itertools.product(chosen[one], chosen[other]))
+        )
+        shares = [np.mean([a == b for a, b in zip(*pair, strict=True)]) for pair in pairs]
+        table[one][other] = float(np.mean(shares)) if shares else float("nan")
+    return table
+
+
+def part(found: Field, ours: str, theirs: str, device: str = "auto") -> list[Parting]:
+    """Return both sides of two models' disagreement; without pictures when the data is gone."""
+    by_name = {each.name: each for each in found.standing}
+    marks = {name: _marks(found, by_name[name]) for name in (ours, theirs)}
+    sides = []
+    for one, other in ((ours, theirs), (theirs, ours)):
+        gap = marks[one] - marks[other]
+        places = [place for place in np.argsort(-gap, kind="stable").tolist() if gap[place] > 0]
+        explained: list[str] = []
+        shown = _show(found, [by_name[one], by_name[other]], places[: 2 * MOST], explained, device)
+        sides.append(
+            Parting(
+                ours=one,
+                theirs=other,
+                count=int(((marks[one] > 0.5) & (marks[other] <= 0.5)).sum()),
+                shown=shown[:MOST],
+                explained=explained,
+            )
+        )
+    return sides
+
+
+def _marks(found: Field, entrant: Entrant) -> np.ndarray:
+    """Return how right a model was on each picture, on average over its seeds (``n``)."""
+    task: Any = found.contract.task
+    every = [found.answers[run.path] for run in entrant.whole]
+    marks = [np.asarray(task.marks(answers.answers, answers.targets)) for answers in every]
+    return np.asarray(np.mean(marks, axis=0))
+
+
+def _show(
+    found: Field, pair: Sequence[Entrant], places: Sequence[int], explained: list[str], device: str
+) -> list[Shown]:
+    """Return pictures with what is true and what each model answered, beside what each looked at."""
+    if found.splits is None or not places:
+        return []
+    heats = {each.name: _heats(found, each, places, device) for each in pair}
+    explained += [name for name, maps in heats.items() if maps]
+    test = found.splits.test
+    row_of = {key: row for row, key in enumerate(test.keys)}
+    preprocess = found.contract.preprocess
+    shown = []
+    for place in places:
+        try:
+            canvas, _ = preprocess.canvas(preprocess.load(test.source(row_of[found.keys[place]])))
+        except (Unreadable, KeyError):
+            continue
+        panes = [canvas, *(overlay(*maps[place]) for maps in heats.values() if place in maps)]
+        said = [f"{each.name}: {_said(found, each, place)}" for each in pair]
+        shown.append(Shown(picture=_beside(panes), caption=_truth(found, place), remark="; ".join(said)))
+    return shown
+
+
+def _heats(
+    found: Field, entrant: Entrant, places: Sequence[int], device: str
+) -> Mapping[int, tuple[np.ndarray, np.ndarray]]:
+    """Return by place the canvas and the heat map of a model that has a way of explaining itself."""
+    assert found.splits is not None, "pictures are at hand"
+    folder = entrant.whole[0].path
+    contract = read_contract(folder)
+    model = load_model(folder, contract)
+    if not hasattr(model.backbone, "attention"):
+        return {}
+    engine = answering_engine(contract.recipe, choose_device(device))
+    engine.place(model)
+    row_of = {key: row for row, key in enumerate(found.splits.test.keys)}
+    loaded = {}
+    for place in places:
+        try:
+            source = found.splits.test.source(row_of[found.keys[place]])
+            loaded[place] = contract.preprocess.canvas(contract.preprocess.load(source))
+        except (Unreadable, KeyError):
+            continue
+    if not loaded:
+        return {}
+    batch = batch_of([canvas for canvas, _ in loaded.values()], [frame for _, frame in loaded.values()])
+    maps = EXPLAINERS["attention"]()(model, engine.ready(batch, contract.preprocess), None)
+    return {
+        place: (canvas, heat.values) for (place, (canvas, _)), heat in zip(loaded.items(), maps, strict=True)
+    }
+
+
+def _beside(panes: Sequence[Any]) -> np.ndarray:
+    """Return pictures of one height beside each other, enlarged to a whole multiple where they are small."""
+    images = [to_image(pane).convert("RGB") for pane in panes]
+    height = max(image.height for image in images)
+    height *= max(1, SIDE // height)
+    sized = [image.resize((round(image.width * height / image.height), height), 0) for image in images]
+    gap = np.full((height, 4, 3), 255, np.uint8)
+    parts = [part for image in sized for part in (gap, np.asarray(image))]
+    return np.concatenate(parts[1:], axis=1)
+
+
+def _truth(found: Field, place: int) -> str:
+    known = found.answers[_first(found)]
+    assert known.targets is not None, "what was read has targets"
+    names = [found.contract.classes[index] for index in np.flatnonzero(known.targets[place] > 0.5).tolist()]
+    return ", ".join(names) or "nothing"
+
+
+def _first(found: Field) -> Path:
+    return next(iter(found.answers))
+
+
+def _said(found: Field, entrant: Entrant, place: int) -> str:
+    """Return what a model's runs answered, the most frequent answer first."""
+    answers = [", ".join(found.answers[run.path].answers[place].chosen) or "nothing" for run in entrant.whole]
+    counts = {answer: answers.count(answer) for answer in dict.fromkeys(answers)}
+    if len(answers) == 1:
+        return answers[0]
+    return ", ".join(
+        f"{answer} ({count} of {len(answers)})"
+        for answer, count in sorted(counts.items(), key=lambda each: -each[1])
+    )
