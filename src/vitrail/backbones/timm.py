@@ -161,7 +161,7 @@ class TimmConfig:
         Only a linear layer on the summary counts as one. Raises what `build` raises for missing weights.
         """
         source = self._source(offline=offline)
-        if source is None or is_run(source):
+        if source is None:
             return None, None
         if model_type(source):
             from vitrail.backbones.checkpoints.start import of_timm

@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-from vitrail.backbones import ModelConfig
-from vitrail.backbones.classifier import Classifier, classifier_of
 from vitrail.backbones.vit import ViTConfig
 from vitrail.contracts import Samples
 from vitrail.data.augment import Augment
@@ -23,6 +21,7 @@ from vitrail.errors import UsageError, VitrailError, nearest
 from vitrail.heads.linear import adopt
 from vitrail.models.vision import Vision
 from vitrail.run.engine import choose_environment
+from vitrail.run.inherit import Inheritance, inherit
 from vitrail.run.optim import Order
 from vitrail.run.plan import settle, trained
 from vitrail.run.recipe import DataConfig, Recipe
@@ -74,17 +73,11 @@ class Experiment:
         torch.manual_seed(self.recipe.seed)
         recipe = replace(self.recipe, model=self.recipe.model.untrained()) if self.begun else self.recipe
         model = build_model(recipe, self.preprocess, self.splits.classes)
-        if (kept := self._classifier()) is not None:
+        kept = None if self.begun else inherit(self.recipe, self.splits.classes).classifier
+        if kept is not None:
             adopt(model.head, kept.weight, kept.bias, kept.classes)
         tune(model, recipe.tune)
         return model
-
-    def _classifier(self) -> Classifier | None:
-        """Return the classifier that came with the weights, if it is about the classes of the data."""
-        if self.begun or self.recipe.task.multi:
-            return None
-        found = classifier_of(self.recipe.model, offline=True)
-        return found if found is not None and set(found.classes) == set(self.splits.classes) else None
 
     def loader(self, split: str, *, augmented: bool = False) -> Loader:
         """Return the loader of one split; ``augmented`` is how the training part is seen in training."""
@@ -173,14 +166,15 @@ def prepare(recipe: Recipe, *, offline: bool = False, begun: Preprocess | None =
         crop_pct=preprocess.crop_pct,
         resample=preprocess.resample,
     )
-    resolved = settle(replace(recipe, image_size=preprocess.size, data=data), preprocess, len(splits.train))
+    recipe = replace(recipe, image_size=preprocess.size, data=data)
+    legacy = Inheritance() if begun else inherit(recipe, splits.classes)
+    notes += [legacy.note] if legacy.note else []
+    resolved = settle(recipe, preprocess, len(splits.train), new_head=legacy.classifier is None)
     if resolved.tune.mode != "full" and not trained(resolved):
         notes.append(
             f"{resolved.model.name} brings no trained weights: with --tune.mode {resolved.tune.mode} most of "
             "it stays as chance made it."
         )
-    if begun is None:
-        notes += _told_of_classes(resolved.model, splits.classes)
     resolved = replace(resolved, environment=recipe.environment or choose_environment(resolved))
     made = Experiment(
         recipe=resolved,
@@ -191,19 +185,6 @@ def prepare(recipe: Recipe, *, offline: bool = False, begun: Preprocess | None =
     )
     made.check()
     return made
-
-
-def _told_of_classes(model: ModelConfig, classes: Sequence[str]) -> list[str]:
-    """Say what becomes of the classifier that comes with trained weights, if one does."""
-    found = classifier_of(model, offline=True)
-    if found is None:
-        return []
-    if set(found.classes) == set(classes):
-        return [f"{model.weights or model.name} knows these {len(classes)} classes: its classifier is kept."]
-    return [
-        f"{model.weights or model.name} knows {len(found.classes)} other classes: its body is kept, and the "
-        f"head for the {len(classes)} of the data is new."
-    ]
 
 
 def _preprocess(recipe: Recipe, look: Probe) -> tuple[Preprocess, list[str]]:

@@ -56,7 +56,8 @@ MODES: dict[Mode, tuple[float, float, float]] = {
 
 Layer decay as in BEiT and MAE (0.65 to 0.75); their rate for a batch of 1,024, 5e-4 to 2e-3, is by the root
 of the batch 1.3e-4 to 5e-4 at 64, for networks that never saw a label: those that did want less. LoRA wants
-ten times the rate of tuning in full, as Hu et al. have it. A new head has all to learn.
+ten times the rate of tuning in full, as Hu et al. have it. A new head has all to learn; one that is kept has
+not, and its multiple is 1.
 """
 
 WIDTH = 768
@@ -72,9 +73,10 @@ def trained(recipe: Recipe) -> bool:
     return recipe.model != recipe.model.untrained()
 
 
-def settle(recipe: Recipe, preprocess: Preprocess, pictures: int) -> Recipe:
+def settle(recipe: Recipe, preprocess: Preprocess, pictures: int, *, new_head: bool = True) -> Recipe:
     """Return a recipe that leaves nothing open of tuning, batch, rate, epochs and augmentation.
 
+    Without a ``new_head`` the classifier of the weights is kept, and learns at the rate of the last block.
     Raises UsageError for a tuning that the network does not allow, before anything is trained.
     """
     brings = trained(recipe)
@@ -83,7 +85,7 @@ def settle(recipe: Recipe, preprocess: Preprocess, pictures: int) -> Recipe:
     if tuned != TuneConfig():
         with torch.device("meta"):  # shapes tell enough
             backbone = recipe.model.untrained().build(preprocess.size, preprocess.channels)
-        tuned = _settle_tuning(tuned, backbone, plan if brings else None)
+        tuned = _settle_tuning(tuned, backbone, plan if brings else None, new_head=new_head)
         scale = WIDTH / backbone.width if brings else 1.0
     if brings and augment.crop_scale is None and augment.shift is None and max(preprocess.size) > 64:
         augment = replace(augment, crop_scale=plan.crop)
@@ -125,7 +127,9 @@ def describe(recipe: Recipe, model: nn.Module) -> str:
     )
 
 
-def _settle_tuning(tuned: TuneConfig, backbone: nn.Module, plan: Plan | None) -> TuneConfig:
+def _settle_tuning(
+    tuned: TuneConfig, backbone: nn.Module, plan: Plan | None, *, new_head: bool
+) -> TuneConfig:
     """Choose what is None by a plan (None: from scratch), and try the outcome on a network without values."""
     attends = can_adapt(backbone, "attention")
     if plan is None:
@@ -135,7 +139,7 @@ def _settle_tuning(tuned: TuneConfig, backbone: nn.Module, plan: Plan | None) ->
         mode = tuned.implied or (plan.attention if attends else plan.others)
         _, decay, head = MODES[mode]
         frozen = mode in ("lora", "probe") or (plan.freeze_norms and not attends)
-        chosen = {"layer_decay": decay, "head_lr": head, "freeze_norms": frozen}
+        chosen = {"layer_decay": decay, "head_lr": head if new_head else 1.0, "freeze_norms": frozen}
     if mode == "lora":
         rank = tuned.rank or 8
         chosen |= {"rank": rank, "alpha": 2.0 * rank, "targets": "attention" if attends else "feed"}

@@ -35,7 +35,7 @@ class TuneConfig:
     """Each block's learning rate as a multiple of the one's after it (Bao et al. 2021, "BEiT"): what early
     blocks have learned is of use everywhere."""
     head_lr: float | None = 1.0
-    """The new head's learning rate as a multiple of the last block's, which has learned already."""
+    """The head's learning rate as a multiple of the recipe's: above 1 where it is new and the rest is not."""
     freeze_norms: bool | None = False
     """Keep norms as they are, batch norms with the statistics that they came with, where pictures are few."""
     rank: int | None = None

@@ -13,7 +13,7 @@ from vitrail.errors import VitrailError
 
 
 def read_run(path: Path, like: ViTConfig | None, values: bool) -> Pretrained:  # noqa: ARG001
-    """Return the backbone of a run folder; its head, which knows other classes, is left out.
+    """Return the backbone of a run folder; its head is what `classifier_of` reads.
 
     Raises VitrailError for a run of another network than a Transformer of ours, or a damaged one.
     """
