@@ -1,5 +1,6 @@
 """Trained weights into a run: by which recipe, what is kept of them, and what the run knows of it later."""
 
+import json
 import multiprocessing
 import re
 import shutil
@@ -75,6 +76,33 @@ def test_a_start_can_be_chosen_by_name(trained):
         compose("pictures", folder, "fintune", {})
 
 
+def test_a_recipe_that_learns_from_scratch_is_told_of_trained_weights(trained, tmp_path, caplog):
+    folder, settled = str(trained / "test_resnet"), tmp_path / "recipe.json"
+    settled.write_text(json.dumps(compose("pictures", "test_resnet", None, {"train.lr": 0.1}).to_dict()))
+    options = {"model.weights": folder}
+    for words in (("pictures", folder, settled, {}), ("pictures", None, settled, options)):
+        caplog.clear()
+        made = compose(*words)
+        assert (made.tune, made.train.optimizer, made.train.lr) == (TuneConfig(), "sgd", 0.1)
+        (said,) = caplog.messages
+        assert said.startswith(
+            f"note: {folder} brings trained weights, and the recipe says how to learn from"
+        )
+        assert said.endswith("take --recipe finetune.")
+    caplog.clear()
+    light = tmp_path / "light.json"
+    light.write_text('{"augment": {"flip": true}}')
+    for words in (
+        (None, None, made, {}),  # said once: the command line reads its words in two passes
+        ("pictures", "test_convnext", settled, {}),
+        ("pictures", folder, light, {}),
+        ("pictures", folder, "scratch", {}),
+        ("pictures", folder, None, {}),
+    ):
+        compose(*words)
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize(
     ("words", "optimizer"),
     [
@@ -119,10 +147,31 @@ def test_what_is_open_is_chosen_by_the_pictures_and_the_network(prepared, name, 
     assert (recipe.tune.mode, recipe.epochs, recipe.tune.freeze_norms) == (mode, epochs, frozen)
     assert None not in (recipe.train.batch, recipe.train.lr, recipe.tune.layer_decay, recipe.tune.head_lr)
     width = prepared[name].model().backbone.width
-    rate = {"lora": 1e-3, "full": 1e-4}[mode] * 768 / width
+    rate = min(1e-3, {"lora": 1e-3, "full": 1e-4}[mode] * 768 / width)
     assert recipe.train.lr == pytest.approx(rate * (max(recipe.train.batch, 64) / 64) ** 0.5)
     assert recipe.augment.crop_scale == ((0.5, 1.0) if count == 90 else (0.35, 1.0))
     assert settle(recipe, made.preprocess, count) == recipe, "what is settled stays so"
+
+
+@pytest.mark.parametrize("mode", ["full", "last", "lora", "probe"])
+@pytest.mark.parametrize(("optimizer", "scratch"), [("adamw", 1e-3), ("muon", 2e-3), ("sgd", 0.1 * 16 / 128)])
+def test_a_narrow_network_is_tuned_at_the_rate_from_scratch_at_most(prepared, mode, optimizer, scratch):
+    made = prepared["test_vit"]
+    assert made.model().backbone.width == 64
+    options = {"tune.mode": mode, "train.optimizer": optimizer}
+    recipe = settle(compose("pictures", made.recipe.model.weights, None, options), made.preprocess, 90)
+    share = {"full": 0.1, "last": 0.1, "lora": 1.0, "probe": 1.0}[mode]
+    wanted = share * scratch if optimizer == "sgd" else scratch  # 768 / 64 times a tenth is more than all
+    assert recipe.train.lr == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 1e-4 * 768 / 1024), ("sgd", 0.1 * 0.1 * 16 / 128)])
+def test_a_wide_network_is_tuned_in_smaller_steps_but_not_by_sgd(prepared, optimizer, rate):
+    made = prepared["test_vit"]
+    options = {"tune.mode": "full", "train.optimizer": optimizer, "model.weights": "somewhere"}
+    recipe = compose("pictures", "vit-l16", None, options)
+    preprocess = replace(made.preprocess, size=(32, 32))
+    assert settle(recipe, preprocess, 90).train.lr == pytest.approx(rate)
 
 
 def test_what_is_named_is_kept(prepared):

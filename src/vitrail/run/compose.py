@@ -1,5 +1,6 @@
 """From words to a recipe: a name or a file to start from, and keys that go over it."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +9,10 @@ from typing import Any
 from vitrail.data.augment import PRESETS
 from vitrail.errors import UsageError, nearest
 from vitrail.run.recipe import Recipe, from_dict, read_recipe
-from vitrail.run.starts import STARTS, start_recipe
+from vitrail.run.starts import STARTS, WEIGHTS, start_recipe
+from vitrail.run.tune import TuneConfig
+
+log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "vit-ti"
 """A small Transformer whose patch follows the pictures' size."""
@@ -27,6 +31,7 @@ def compose(
     In a file ``model`` may be a name alone; the rest is then the model's own, too.
     """
     start, plain = given_recipe(recipe)
+    given = bool(plain)
     named = plain.pop("model") if isinstance(plain.get("model"), str) else None
     if model is not None or "model" not in plain:
         plain.pop("model", None)
@@ -43,7 +48,15 @@ def compose(
             plain["augment"] = preset(value)
         elif value is not None:
             _set(plain, name, _sides(value) if name == "image_size" else value)
-    return from_dict(plain, "recipe" if start or isinstance(recipe, Recipe | None) else str(recipe))
+    made = from_dict(plain, "recipe" if start or isinstance(recipe, Recipe | None) else str(recipe))
+    named_weights = model is not None or any(options.get(f"model.{key}") for key in WEIGHTS)
+    if given and named_weights and made.tune == TuneConfig() and made.model != made.model.untrained():
+        log.warning(
+            "note: %s brings trained weights, and the recipe says how to learn from scratch: all at one "
+            "rate. For fine-tuning leave it out, or take --recipe finetune.",
+            made.model.weights or made.model.name,
+        )
+    return made
 
 
 def given_recipe(recipe: Recipe | str | Path | None) -> tuple[str | None, dict[str, Any]]:

@@ -61,10 +61,11 @@ not, and its multiple is 1.
 """
 
 WIDTH = 768
-"""The width of the networks that those rates were found on; others take them times 768 / width.
+"""The width of the networks that those rates were found on; Adam's like take them times 768 / width.
 
-So Adam's steps change as much of what a layer computes (Yang et al. 2022, "Tensor programs V: tuning large
-neural networks via zero-shot hyperparameter transfer"); `benchmarks/finetune.py` has a width of 64.
+So their steps change as much of what a layer computes (Yang et al. 2022, "Tensor programs V: tuning large
+neural networks via zero-shot hyperparameter transfer"). SGD's steps are as large as the gradient, which has
+a width of its own. Nothing is tuned at more than the rate from scratch, however narrow it is.
 """
 
 
@@ -81,17 +82,16 @@ def settle(recipe: Recipe, preprocess: Preprocess, pictures: int, *, new_head: b
     """
     brings = trained(recipe)
     plan = PLANS[max(least for least in PLANS if pictures >= least)]
-    tuned, augment, scale = recipe.tune, recipe.augment, 1.0
+    tuned, augment, share = recipe.tune, recipe.augment, 1.0
     if tuned != TuneConfig():
         with torch.device("meta"):  # shapes tell enough
             backbone = recipe.model.untrained().build(preprocess.size, preprocess.channels)
         tuned = _settle_tuning(tuned, backbone, plan if brings else None, new_head=new_head)
-        scale = WIDTH / backbone.width if brings else 1.0
+        share = _share(tuned, recipe.train.optimizer, backbone.width) if brings else 1.0
     if brings and augment.crop_scale is None and augment.shift is None and max(preprocess.size) > 64:
         augment = replace(augment, crop_scale=plan.crop)
     batch = recipe.train.batch or _batch(pictures)
-    share = MODES[tuned.mode or "full"][0] if brings else 1.0
-    lr = recipe.train.lr or share * scale * _rate(recipe.train.optimizer, batch)
+    lr = recipe.train.lr or share * _rate(recipe.train.optimizer, batch)
     return replace(
         recipe,
         tune=tuned,
@@ -149,6 +149,12 @@ def _settle_tuning(
     settled = TuneConfig(**{**chosen, **given, "mode": mode})
     tune(Vision(backbone, nn.Identity()), settled)
     return settled
+
+
+def _share(tuned: TuneConfig, optimizer: str, width: int) -> float:
+    """Return the rate at which trained weights are tuned as a share of that from scratch: 1 at most."""
+    scale = 1.0 if optimizer == "sgd" else WIDTH / width
+    return min(1.0, MODES[tuned.mode or "full"][0] * scale)
 
 
 def _batch(pictures: int) -> int:

@@ -28,6 +28,9 @@ TRAINED_BY_SGD = (
 )
 """How the names of the networks begin whose papers trained them by SGD with momentum."""
 
+WEIGHTS = ("weights", "pretrained")
+"""The settings of networks that bring trained weights."""
+
 DROP_PATH = {1280: 0.3, 1024: 0.2, 768: 0.1}
 """The stochastic depth that tuning gives a Transformer of at least this width (He et al. 2021, "MAE")."""
 
@@ -81,7 +84,7 @@ def start_recipe(
     config = configure(model, offline=offline)
     options = options or {}
     trained = config != config.untrained()
-    trained = trained or bool(options.get("model.weights") or options.get("model.pretrained"))
+    trained = trained or any(options.get(f"model.{key}") for key in WEIGHTS)
     if name == "finetune" and not trained:
         raise UsageError(
             f"--recipe finetune: {config.name} brings no trained weights. Name a model's folder or Hub id, "
