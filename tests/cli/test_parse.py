@@ -55,6 +55,28 @@ def test_every_verb_is_in_the_help_and_has_its_own(capsys):
         (["train", "digits", "--model", "resnet81"], "Did you mean resnet"),
         (["train", "digits", "--model"], "--model: a value is missing"),
         (["train", "digits", "--epochs", "many"], "--epochs"),
+        (["train", "digits", "--epochs"], "vitrail: --epochs: a value is missing. See"),
+        (
+            ["train", "digits", "--model.norm", "layr"],
+            "vitrail: --model.norm layr: not one of layer, rms. Did you mean layer? See vitrail train --help",
+        ),
+        (
+            ["train", "digits", "--train.optimizer", "adam"],
+            "--train.optimizer adam: not one of adamw, muon, sgd. Did you mean adamw?",
+        ),
+        (
+            ["train", "digits", "--model.bias", "notqkv"],
+            "not one of all, none, not-qkv. Did you mean not-qkv",
+        ),
+        (
+            ["train", "digits", "--data.fit", "padd"],
+            "--data.fit padd: not one of crop, pad, squash. Did you mean pad? See",
+        ),
+        (
+            ["train", "digits", "--model", "vit-ti4", "--model.pretrained"],
+            "--model.pretrained: a network of the family vit has no such setting. Trained weights are named: "
+            "--model.weights, or",
+        ),
         (["train"], "DATA is missing"),
         (["train", "nowhere/at/all"], "nowhere/at/all"),
         (["train", "--resume", "nowhere"], "nowhere does not exist"),

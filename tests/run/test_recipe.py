@@ -58,3 +58,15 @@ def test_differences_are_listed_key_by_key():
 def test_without_data_there_is_nothing_to_train():
     with pytest.raises(UsageError, match="which data"):
         compose(None, "vit-pico4", None, {})
+
+
+def test_an_option_that_the_network_has_not_is_a_wrong_word_and_a_key_of_a_file_is_a_fault(tmp_path):
+    with pytest.raises(UsageError, match=r"--model\.dept: a network of the family vit.*mean --model\.depth"):
+        compose("digits", "vit-ti4", None, {"model.dept": 3})
+    with pytest.raises(UsageError, match=r"--model\.patch-drop: a network of the family timm"):
+        compose("digits", "resnet18", None, {"model.patch_drop": 0.5})
+    file = tmp_path / "recipe.json"
+    file.write_text('{"where": "digits", "model": {"family": "vit", "pretrained": true}}')
+    with pytest.raises(VitrailError, match="unknown key 'pretrained'") as caught:
+        compose(None, None, file, {})
+    assert caught.value.status == 1

@@ -150,9 +150,10 @@ def _metavar(hint: Any) -> str:
 
 
 def _first_line(boxed: str, verb: str) -> str:
-    """Return tyro's message in a box as one plain line."""
+    """Return tyro's message in a box as one plain line, a wrong choice with the right ones."""
     lines = [re.sub(r"[│╭╮╰╯─]+|^[+|]|[+|]$|-{3,}", " ", line).strip() for line in boxed.splitlines()]
-    titles = ("Required options", "Missing options", "Value error", "Parsing error")
+    titles = {"Required options", "Missing options", "Missing argument", "Value error", "Parsing error"}
+    titles |= {"Invalid choice", "Unrecognized options"}
     lines = [line for line in lines if line.strip(" +|-") and line.strip(" +|-") not in titles]
     if lines and lines[0].startswith("Missing from"):
         missing = next((line for line in lines[1:] if line.isupper() or line.startswith("--")), "a word")
@@ -160,4 +161,13 @@ def _first_line(boxed: str, verb: str) -> str:
     upto = next(
         (i for i, line in enumerate(lines) if re.match(r"Got errors|Argument helptext|For full", line)), 3
     )
-    return f"{' '.join(lines[:upto])} See vitrail {verb} --help"
+    said = " ".join(lines[:upto])
+    if wrong := re.match(r"invalid choice '(.*)' for argument '(--\S+)'. Expected one of \((.*)\)", said):
+        word, flag, listed = wrong.groups()
+        # A long list is broken into lines, perhaps at a hyphen; None is what a flag is without being given.
+        choices = [re.sub(r"\s", "", each) for each in re.findall(r"'([^']*)'", listed)]
+        known = sorted(each for each in choices if each != "None")
+        said = f"{flag} {word}: not one of {', '.join(known)}.{nearest(word, known)}"
+    elif bare := re.match(r"Missing value for argument '(--\S+)'", said):
+        said = f"{bare[1]}: a value is missing."
+    return f"{said} See vitrail {verb} --help"

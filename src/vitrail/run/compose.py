@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from vitrail.backbones import BACKBONES
 from vitrail.data.augment import PRESETS
 from vitrail.errors import UsageError, nearest
 from vitrail.run.recipe import Recipe, from_dict, read_recipe
@@ -44,6 +45,7 @@ def compose(
     if not plain.get("where"):
         raise UsageError("which data? Name a folder, a table, `digits`, or hf://owner/name.")
     for name, value in options.items():
+        _check_key(plain, name)
         if name == "augment":
             plain["augment"] = preset(value)
         elif value is not None:
@@ -81,6 +83,23 @@ def preset(word: str) -> dict[str, Any]:
     if word not in PRESETS:
         raise UsageError(f"--augment {word}: not one of {', '.join(PRESETS)}.{nearest(word, PRESETS)}")
     return asdict(PRESETS[word])
+
+
+def _check_key(plain: Mapping[str, Any], name: str) -> None:
+    """Raise UsageError for a setting that the chosen network has not: flags and options name it, no file."""
+    part, _, key = name.partition(".")
+    model = plain.get("model")
+    if part != "model" or not isinstance(model, Mapping) or model.get("family") not in BACKBONES:
+        return
+    known = {each.name.replace("_", "-") for each in fields(BACKBONES[model["family"]])}
+    flag = key.replace("_", "-")
+    if flag in known:
+        return
+    if key == "pretrained":
+        cure = " Trained weights are named: --model.weights, or a Hub id by --model."
+    else:
+        cure = nearest(f"--model.{flag}", [f"--model.{each}" for each in known])
+    raise UsageError(f"--model.{flag}: a network of the family {model['family']} has no such setting.{cure}")
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
