@@ -210,6 +210,20 @@ def test_experts_and_kept_places_merge_too():
     assert tokens.values[0].unique(dim=0).shape[0] == 6 - 2 - 2
 
 
+@pytest.mark.parametrize("experts", [0, 3])
+@pytest.mark.parametrize("merge", [2, 50])
+def test_a_merged_answer_does_not_depend_on_its_canvas(merge, experts):
+    vit = pico((16, 16), patch=4, positions="rotary", experts=experts).eval()
+    vit.merge = merge
+    picture = torch.randn(1, 3, 16, 16)
+    canvas, valid = torch.randn(2, 3, 20, 28), torch.ones(2, 20, 28, dtype=torch.bool)
+    canvas[0, :, :16, :16] = picture[0]
+    valid[0, 16:], valid[0, :, 16:] = False, False
+    plain, padded = vit(picture), vit(canvas, valid)
+    torch.testing.assert_close(padded.summary[:1], plain.summary, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(padded.levels[0][:1, :, :4, :4], plain.levels[0], atol=1e-5, rtol=1e-5)
+
+
 def test_volumes_merge():
     vit = pico((8, 16, 16), tubelet=4, pool="mean").eval()
     vit.merge = 2

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from vitrail.backbones.vit import ViTConfig
 from vitrail.errors import UsageError
 from vitrail.nn import experts as module
 from vitrail.nn.experts import Experts, take_routing
@@ -135,6 +136,43 @@ def test_fewer_tokens_than_experts(way, shape, top):
         torch.testing.assert_close(mix.train(training)(x), expected)
     assert mix.train()(x).shape == x.shape
     assert 0 <= mix.routing.dropped < 1
+
+
+@pytest.mark.parametrize(("count", "top", "capacity"), [(4, 1, 1.0), (4, 2, 0.5), (3, 3, math.inf)])
+@pytest.mark.parametrize("training", [True, False])
+def test_hidden_tokens_take_no_room_and_have_no_part_in_the_losses(way, count, top, capacity, training):
+    mix, x = mixture(count, top, capacity=capacity, spread=3.0).train(training), tokens(2, 13)
+    alone, routing = mix(x), mix.routing
+    wide, visible = 9 * tokens(2, 29, seed=1), torch.zeros(2, 29, dtype=torch.bool)
+    visible[0, 16:], visible[1, 3:16] = True, True
+    wide[visible] = x.flatten(0, 1)
+    out = mix(wide, visible)
+    torch.testing.assert_close(out[visible].view_as(alone), alone)
+    assert out[~visible].eq(0).all()
+    if training:
+        torch.testing.assert_close(dict(mix.routing.losses), dict(routing.losses))
+        torch.testing.assert_close(mix.routing.usage, routing.usage)
+        torch.testing.assert_close(mix.routing.dropped, routing.dropped)
+
+
+def test_where_nothing_is_visible_nothing_is_learned(way):
+    mix, x = mixture(), tokens()
+    assert mix(x, torch.zeros(x.shape[:2], dtype=torch.bool)).eq(0).all()
+    assert [loss.item() for loss in mix.routing.losses.values()] == [0, 0]
+
+
+def test_a_layer_tells_its_experts_what_its_mask_hides():
+    torch.manual_seed(0)
+    config = ViTConfig(size="pico", patch=4, depth=2, experts=2, experts_capacity=0.5)
+    encoder = config.build((16, 16), 1).encoder
+    x, visible = torch.randn(2, 17, 64), torch.ones(2, 17, dtype=torch.bool)
+    visible[:, 9:] = False
+    for mask in (visible, visible.float().log(), visible[:, None].expand(-1, 17, -1)):
+        used = []
+        for wide in (x, torch.where(visible[..., None], x, 7.0)):
+            out = encoder(wide, mask)
+            used.append((out[visible], encoder.blocks[1].feed.routing.usage, take_routing(encoder.blocks)[0]))
+        torch.testing.assert_close(*used)
 
 
 def test_without_a_limit_nothing_is_dropped_in_training(way):

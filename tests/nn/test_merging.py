@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from vitrail.backbones.vit import ViTConfig
-from vitrail.nn.encoder import Encoder
 from vitrail.nn.merging import encode_merging, join, match
 from vitrail.nn.rotary import RotaryPositions, Rotation, rotate
 
@@ -179,14 +178,40 @@ def test_what_is_not_visible_changes_nothing(hidden, remove):
     torch.testing.assert_close(merged.spread()[visible], other.spread()[visible], atol=1e-5, rtol=1e-5)
 
 
-def test_padding_goes_first():
-    whole, x = encoder(), tokens(16)
-    body = Encoder(list(whole.blocks)[:1], whole.norm).eval()
-    visible = torch.ones(2, 16, dtype=torch.bool)
-    visible[:, 8:] = False
-    merged = encode_merging(body, x, remove=4, visible=visible)
-    assert merged.sizes.tolist() == [[1] * 8 + [0] * 4] * 2
-    torch.testing.assert_close(merged.values[:, :8], body(x, visible)[:, :8], atol=1e-6, rtol=1e-5)
+def on_canvas(x, turns, grid, canvas, prefix):
+    """Return tokens at the upper left of a larger grid, which are visible, all turns, and their places."""
+    places = torch.arange(canvas[0] * canvas[1]).view(canvas)[: grid[0], : grid[1]].flatten() + prefix
+    places = torch.cat([torch.arange(prefix), places])
+    count = prefix + canvas[0] * canvas[1]
+    wide = 5 * torch.randn(len(x), count, x.shape[2])
+    wide[:, places] = x
+    visible = torch.zeros(len(x), count, dtype=torch.bool)
+    visible[:, places] = True
+    return wide, visible, turns(canvas, prefix=prefix), places
+
+
+@pytest.mark.parametrize("remove", [1, 3, 5, 50])
+@pytest.mark.parametrize("grid", [(4, 4), (3, 5), (2, 2), (1, 1)])
+@pytest.mark.parametrize("canvas", [(4, 5), (5, 7), (9, 6)])
+def test_a_picture_is_the_same_on_any_canvas_and_beside_any_other(grid, canvas, remove):
+    """Also where a layer may remove more than there is to see."""
+    body, turns, prefix = encoder(), RotaryPositions(16, 2), 2
+    x = tokens(prefix + grid[0] * grid[1], batch=1)
+    plain = encode_merging(body, x, remove=remove, prefix=prefix, rotation=turns(grid, prefix=prefix))
+    wide, visible, rotation, places = on_canvas(x, turns, grid, canvas, prefix)
+    words = {"remove": remove, "prefix": prefix, "rotation": rotation}
+    alone = encode_merging(body, wide, visible=visible, **words)
+    torch.testing.assert_close(alone.spread()[:, places], plain.spread(), atol=1e-5, rtol=1e-5)
+    assert alone.sizes[0, alone.sizes[0] > 0].tolist() == plain.sizes[0].tolist()
+    other = tokens(wide.shape[1], batch=2)
+    seen = torch.ones(2, wide.shape[1], dtype=torch.bool)
+    seen[1, prefix + 3 :] = False
+    together = encode_merging(
+        body, torch.cat([other, wide]), visible=torch.cat([seen, visible]), **words
+    ).spread()
+    torch.testing.assert_close(together[2:, places], plain.spread(), atol=1e-5, rtol=1e-5)
+    unseen = encode_merging(body, other[:1], **words).spread()
+    torch.testing.assert_close(together[:1], unseen, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("remove", [2, 6])

@@ -12,7 +12,7 @@ from vitrail.backbones.names import SIZES
 from vitrail.backbones.switches import check_switches
 from vitrail.backbones.vision_transformer import Pool, ViT
 from vitrail.nn.attention import Attention, CrossAttention
-from vitrail.nn.block import RESIDUALS, Block, PreNorm
+from vitrail.nn.block import RESIDUALS, Block, ExpertsBlock, PreNorm
 from vitrail.nn.droppath import DropPath
 from vitrail.nn.embed import ConvStem, PatchEmbed, TubeletEmbed
 from vitrail.nn.encoder import Encoder
@@ -246,7 +246,8 @@ class ViTConfig:
         drop = nn.Sequential(
             nn.Dropout(self.dropout), DropPath(self.drop_path * layer / max(self._depth - 1, 1))
         )
-        return Block(
+        chosen = bool(self.experts and layer % 2)
+        return (ExpertsBlock if chosen else Block)(
             around_mix=self._around(drop),
             mix=Attention(
                 self._width,
@@ -256,7 +257,7 @@ class ViTConfig:
                 norm=self._norm if self.qk_norm else None,
             ),
             around_feed=self._around(drop),
-            feed=self._experts() if self.experts and layer % 2 else self._feed(),
+            feed=self._experts() if chosen else self._feed(),
         )
 
     def _around(self, drop: nn.Module) -> PreNorm:

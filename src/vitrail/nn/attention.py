@@ -137,6 +137,14 @@ def check_heads(width: int, heads: int) -> None:
         raise UsageError(f"{heads} heads do not divide a width of {width}: take {fewer} or {more}.")
 
 
+def seen_by_any(mask: Mask | None) -> Bool[Tensor, "b m"] | None:
+    """Return which keys at least one query may look at; None are all."""
+    if mask is None:
+        return None
+    seen = mask if mask.dtype == torch.bool else mask > float("-inf")
+    return seen if seen.ndim == 2 else seen.any(dim=1)
+
+
 def _norms(norm: Callable[[int], nn.Module] | None, width: int) -> tuple[nn.Module, nn.Module]:
     return (nn.Identity(), nn.Identity()) if norm is None else (norm(width), norm(width))
 

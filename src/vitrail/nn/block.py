@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitrail.nn.attention import Attention, CrossAttention, Mask, OwnMask
+from vitrail.nn.attention import Attention, CrossAttention, Mask, OwnMask, seen_by_any
 from vitrail.nn.rotary import Rotation
 
 
@@ -64,6 +64,10 @@ class Block(nn.Module):
     ) -> Float[Tensor, "b n d"]:
         """Return the tokens one layer deeper; ``mask`` is true where a token may be looked at."""
         x = self.around_mix.leave(x, self.mix(self.around_mix.enter(x), mask, rotation))
+        return self.fed(x, mask)
+
+    def fed(self, x: Float[Tensor, "b n d"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:  # noqa: ARG002
+        """Return mixed tokens after the feed-forward part, to which each token is all that there is."""
         return self.around_feed.leave(x, self.feed(self.around_feed.enter(x)))
 
     def weights(
@@ -71,6 +75,14 @@ class Block(nn.Module):
     ) -> Float[Tensor, "b h n n"]:
         """Return the attention that this layer pays, given what comes into it."""
         return self.mix.weights(self.around_mix.enter(x), mask, rotation)
+
+
+class ExpertsBlock(Block):
+    """A layer whose feed-forward part is `Experts`: they share the tokens out, and must know which count."""
+
+    def fed(self, x: Float[Tensor, "b n d"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
+        """Return mixed tokens after the experts that take them; those that nobody may look at take none."""
+        return self.around_feed.leave(x, self.feed(self.around_feed.enter(x), seen_by_any(mask)))
 
 
 class CrossBlock(nn.Module):

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vitrail.errors import UsageError
@@ -42,7 +42,8 @@ class Experts(nn.Module):
     In training each expert has room for ``capacity`` times its even share of the batch. What is beyond is
     dropped, so that the residual around this part carries those tokens on. First choices come before second
     ones, then tokens with a high first gate before others (V-MoE's batch priority: pictures have no order
-    of their own). In evaluation nothing is dropped: an answer never depends on the rest of its batch.
+    of their own). In evaluation nothing is dropped: an answer never depends on the rest of its batch. A token
+    that is not ``visible`` (padding) goes to no expert, takes no room, and has no part in the losses.
 
     After a forward in training, ``routing`` holds two losses until `take_routing` fetches them:
     ``expert_balance``, the load-balancing loss times ``balance`` (Fedus et al.; 1 times that when all experts
@@ -74,20 +75,28 @@ class Experts(nn.Module):
         self.balance, self.z = balance, z
         self.routing: Routing | None = None
 
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Transform each token by the experts that its router chooses."""
+    def forward(
+        self, x: Float[Tensor, "b n d"], visible: Bool[Tensor, "b n"] | None = None
+    ) -> Float[Tensor, "b n d"]:
+        """Transform each token by the experts that its router chooses; what is not ``visible`` becomes 0."""
         tokens = rearrange(x, "b n d -> (b n) d")
+        there = None if visible is None else visible.flatten()
         with _full_precision(tokens):
             logits = self.router(tokens.to(self.router.weight.dtype)).float()
         probabilities = logits.softmax(dim=-1)
         gates, choices = probabilities.topk(self.top, dim=-1)
+        if there is not None:  # behind the last expert's queue is nobody
+            choices = choices.where(there[:, None], len(self.experts))
         rows, gates, bounds = _line_up(gates, choices, len(self.experts))
         room = self._room(len(tokens))
-        self.routing = self._account(logits, probabilities, bounds, room) if self.training else None
+        limit = None if there is None or not self.training else self._limit(there.sum())
+        self.routing = (
+            self._account(logits, probabilities, bounds, room, limit, there) if self.training else None
+        )
         if self.training and not _readable(bounds):
-            rows, gates, sizes = _admit_padded(rows, gates, bounds, room)
+            rows, gates, sizes = _admit_padded(rows, gates, bounds, room, limit)
         else:
-            rows, gates, sizes = _admit(rows, gates, bounds, room)
+            rows, gates, sizes = _admit(rows, gates, bounds, room if limit is None else int(limit))
         parts = tokens.index_select(0, rows).split(sizes)
         fed = torch.cat([expert(part) for expert, part in zip(self.experts, parts, strict=True)])
         answers = (fed * gates[:, None]).to(tokens.dtype)
@@ -103,15 +112,34 @@ class Experts(nn.Module):
             return tokens
         return math.ceil(min(self.capacity * tokens * self.top / len(self.experts), tokens))
 
-    def _account(self, logits: Tensor, probabilities: Tensor, bounds: Tensor, room: int) -> Routing:
-        sent = bounds.diff()
-        usage = sent / (len(logits) * self.top)
-        balance = len(self.experts) * (usage * probabilities.mean(dim=0)).sum()
-        z = logits.logsumexp(dim=-1).square().mean()
+    def _limit(self, tokens: Tensor) -> Tensor:
+        """Return the same of a number that is known to the device alone."""
+        if math.isinf(self.capacity):
+            return tokens
+        return torch.ceil(tokens * min(self.capacity * self.top / len(self.experts), 1)).long()
+
+    def _account(
+        self,
+        logits: Tensor,
+        probabilities: Tensor,
+        bounds: Tensor,
+        room: int,
+        limit: Tensor | None,
+        there: Tensor | None,
+    ) -> Routing:
+        sent, squares = bounds.diff(), logits.logsumexp(dim=-1).square()
+        if there is None:
+            count: int | Tensor = len(logits)
+        else:
+            count = there.sum().clamp(min=1)
+            probabilities = probabilities.masked_fill(~there[:, None], 0.0)
+            squares = squares.masked_fill(~there, 0.0)
+        usage = sent / (count * self.top)
+        balance = len(self.experts) * (usage * probabilities.sum(dim=0) / count).sum()
         return Routing(
-            losses={"expert_balance": self.balance * balance, "expert_z": self.z * z},
+            losses={"expert_balance": self.balance * balance, "expert_z": self.z * squares.sum() / count},
             usage=usage,
-            dropped=1 - sent.clamp(max=room).sum() / (len(logits) * self.top),
+            dropped=1 - sent.clamp(max=room if limit is None else limit).sum() / (count * self.top),
         )
 
 
@@ -168,13 +196,18 @@ def _admit(rows: Tensor, gates: Tensor, bounds: Tensor, room: int) -> tuple[Tens
     return torch.cat([rows[each] for each in admitted]), torch.cat([gates[each] for each in admitted]), sizes
 
 
-def _admit_padded(rows: Tensor, gates: Tensor, bounds: Tensor, room: int) -> tuple[Tensor, Tensor, list[int]]:
+def _admit_padded(
+    rows: Tensor, gates: Tensor, bounds: Tensor, room: int, limit: Tensor | None
+) -> tuple[Tensor, Tensor, list[int]]:
     """Return what `_admit` does with every expert filled up to ``room``, by any tokens with a gate of 0.
 
-    Shapes then depend on the batch's alone: no waiting for a device to tell them, one graph to compile.
+    Shapes then depend on the batch's alone: no waiting for a device to tell them, one graph to compile. With
+    a ``limit`` no more than that are taken, however much room there is.
     """
-    places = bounds[:-1, None] + torch.arange(room, device=bounds.device)
+    turn = torch.arange(room, device=bounds.device)
+    places = bounds[:-1, None] + turn
     taken = places < bounds[1:, None]
+    taken = taken if limit is None else taken & (turn < limit)
     places = places.clamp(max=len(rows) - 1).flatten()
     return rows[places], gates[places] * taken.flatten(), [room] * (len(bounds) - 1)
 

@@ -46,27 +46,36 @@ def match(
 
     The tokens after ``prefix`` belong in turn to two sets. Each of the first asks the most similar of the
     second (by cosine), and of these pairs the most similar are joined: no pair waits for another, so all are
-    found at once. ``remove`` is at most half of the tokens after the prefix. With ``sizes``, tokens that have
-    none (padding) are the first to go, and take others in last.
+    found at once. ``remove`` is at most half of the tokens after the prefix.
+
+    With ``sizes``, tokens that have none (padding) come after all others, and of each sample's others at most
+    half are joined, ``remove`` of them or fewer; the rest of ``remove`` goes from the end, where its padding
+    is. So every sample is left with as many tokens, and what becomes of those that count does not depend on
+    how much padding stands beside them.
     """
     count = keys.shape[1]
     keys = F.normalize(keys[:, prefix:].float(), dim=-1)
     likeness = keys[:, ::2] @ keys[:, 1::2].mT
+    most: int | Tensor = remove
     if sizes is not None:
         asking, asked = sizes[:, prefix::2], sizes[:, None, prefix + 1 :: 2]
-        likeness = likeness.masked_fill(asked == 0, float("-inf"))
-        likeness = likeness.masked_fill(asking[..., None] == 0, float("inf"))
+        likeness = likeness.masked_fill((asking[..., None] == 0) | (asked == 0), float("-inf"))
+        most = (
+            (sizes[:, prefix:] > 0).sum(dim=1, keepdim=True).div(2, rounding_mode="floor").clamp(max=remove)
+        )
     best, partner = likeness.max(dim=-1)
-    going = best.topk(remove).indices
-    sources = prefix + 2 * going
-    takers = prefix + 2 * partner.gather(1, going) + 1
+    first = torch.arange(best.shape[1], device=keys.device).expand_as(best) < most
+    going = torch.zeros_like(first).scatter(1, best.argsort(dim=1, descending=True, stable=True), first)
 
-    tokens = torch.arange(count, device=keys.device).expand(len(keys), -1)
-    stays = torch.ones_like(tokens, dtype=torch.bool).scatter(1, sources, False)
+    tokens = torch.arange(count, device=keys.device).repeat(len(keys), 1)
+    stays, holder = torch.ones_like(tokens, dtype=torch.bool), tokens.clone()
+    stays[:, prefix::2] = ~going
+    holder[:, prefix::2] = torch.where(going, prefix + 2 * partner + 1, tokens[:, prefix::2])
+    stays &= stays.cumsum(dim=1) <= count - remove  # padding at the end makes room, where too few have gone
     into = stays.cumsum(dim=1) - 1
     slots = torch.where(stays, into, count - remove)  # the last slot is for those that go
     kept = tokens.new_empty(len(keys), count - remove + 1).scatter(1, slots, tokens)[:, :-1]
-    return Matching(kept, into.scatter(1, sources, into.gather(1, takers)))
+    return Matching(kept, into.gather(1, holder))
 
 
 def join(
@@ -98,12 +107,20 @@ def encode_merging(
 
     Tokens are compared by the keys that attention has just used, averaged over heads. One that stands for
     several is looked at as many times (log size on its scores), and is turned as the token that stayed. The
-    ``prefix`` never merges. What is not ``visible`` has no size: nobody looks at it or is changed by it.
+    ``prefix`` never merges. What is not ``visible`` has no size: nobody looks at it or is changed by it, and
+    it is put behind all else first, so that the two sets of `match` are the same with it as without. A
+    picture's tokens are thus the same alone, in any batch and on any canvas.
     """
     batch, count, _ = x.shape
     sizes = x.new_ones(batch, count, dtype=torch.float32) if visible is None else visible.float()
     holders = repeat(torch.arange(count, device=x.device), "n -> b n", b=batch)
     mask: Mask | None = visible
+    if visible is not None:
+        behind = (~visible[:, prefix:]).int().argsort(dim=1, stable=True)
+        order = torch.cat([holders[:, :prefix], prefix + behind], dim=1)
+        x, sizes, mask = _take(x, order), sizes.gather(1, order), visible.gather(1, order)
+        rotation = _turned(rotation, order)
+        holders = order.argsort(dim=1)
     for block in cast("list[Block]", encoder.blocks):
         query, key, value = block.mix.project(block.around_mix.enter(x), rotation)
         x = block.around_mix.leave(x, block.mix.gather(query, key, value, mask))
@@ -112,11 +129,16 @@ def encode_merging(
             matching = match(key.mean(dim=1), remove, prefix, None if visible is None else sizes)
             x, sizes = join(x, sizes, matching)
             holders, mask = matching.into.gather(1, holders), sizes.log()
-            if rotation is not None:
-                turns = (_take(each.expand(batch, -1, -1), matching.kept) for each in rotation)
-                rotation = Rotation(*turns)
-        x = block.around_feed.leave(x, block.feed(block.around_feed.enter(x)))
+            rotation = _turned(rotation, matching.kept)
+        x = block.fed(x, mask)
     return Merged(encoder.norm(x), sizes, holders)
+
+
+def _turned(rotation: Rotation | None, index: Int[Tensor, "b m"]) -> Rotation | None:
+    """Return the turns of these tokens, which differ from sample to sample."""
+    if rotation is None:
+        return None
+    return Rotation(*(_take(each.expand(len(index), -1, -1), index) for each in rotation))
 
 
 def _take(x: Float[Tensor, "b n d"], index: Int[Tensor, "b m"]) -> Float[Tensor, "b m d"]:
