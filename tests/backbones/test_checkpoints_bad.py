@@ -152,6 +152,19 @@ def test_files_without_a_config(names, message, tmp_path):
         configure(str(file))
 
 
+def test_a_switch_that_made_another_network_of_it_is_to_be_left_out():
+    weights = str(LAYOUTS / "vit")
+    for changes, flags in (
+        ({"norm": "rms", "qk_norm": True}, "--model.norm, --model.qk-norm"),
+        ({"registers": 2}, "--model.registers"),
+        ({"pool": "mean"}, "--model.pool"),
+    ):
+        with pytest.raises(UsageError) as refused:
+            replace(configure(weights), **changes).build((32, 32), 3)
+        cure = f"Take the network that it is: --model {weights} (and leave out {flags}, if given)"
+        assert str(refused.value).splitlines()[1] == cure
+
+
 def test_weights_of_another_network_say_which():
     weights = str(LAYOUTS / "dinov2")
     config = ViTConfig(size="b", patch=16, weights=weights)

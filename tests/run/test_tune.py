@@ -7,6 +7,7 @@ from torch import nn
 from vitrail.backbones.vit import ViTConfig
 from vitrail.errors import UsageError
 from vitrail.models.vision import Vision
+from vitrail.nn.attention import Attention
 from vitrail.run.recipe import from_dict
 from vitrail.run.tune import TuneConfig, shares, tune
 
@@ -119,10 +120,23 @@ def test_numbers_and_settings_that_do_not_fit_are_named(given, said):
         TuneConfig(**given)
 
 
-def test_lora_needs_linear_layers():
-    model = Vision(nn.Sequential(nn.Conv2d(1, 2, 3)), nn.Linear(2, 2))
-    with pytest.raises(UsageError, match=r"no linear layers of the kind 'attention'.*--tune\.mode last"):
-        tune(model, TuneConfig(mode="lora", rank=2, alpha=2.0, targets="attention"))
+@pytest.mark.parametrize(
+    ("layers", "targets", "cure"),
+    [
+        (
+            [nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3)],
+            "attention",
+            r"nor any other: take --tune\.mode last or full",
+        ),
+        ([nn.Conv2d(1, 2, 3)], "all", r"nor any other: take --tune\.mode full"),
+        ([nn.Linear(8, 8)], "attention", r"only of 'feed': take --tune\.targets feed\."),
+        ([Attention(8, 2)], "feed", r"only of 'attention': take --tune\.targets attention\."),
+    ],
+)
+def test_lora_needs_linear_layers_and_names_those_that_there_are(layers, targets, cure):
+    model = Vision(nn.Sequential(*layers), nn.Linear(2, 2))
+    with pytest.raises(UsageError, match=f"no linear layers of the kind '{targets}', {cure}"):
+        tune(model, TuneConfig(mode="lora", rank=2, alpha=2.0, targets=targets))
 
 
 def test_a_recipe_of_before_learns_everything():

@@ -9,7 +9,7 @@ from torch import nn
 from vitrail.backbones.stages import depth_of
 from vitrail.errors import UsageError
 from vitrail.models.vision import Vision
-from vitrail.nn.lora import Targets, adapt
+from vitrail.nn.lora import Targets, adapt, can_adapt
 from vitrail.run.limits import POSITIVE, check_limits
 
 Mode = Literal["full", "probe", "last", "lora"]
@@ -78,10 +78,7 @@ def tune(model: Vision, config: TuneConfig) -> None:
         assert config.rank, "a resolved recipe says what is adapted"
         assert config.targets, "and where"
         if not adapt(backbone, config.rank, config.alpha or config.rank, config.targets):
-            raise UsageError(
-                f"--tune.mode lora: this network has no linear layers of the kind {config.targets!r}. "
-                "Take other --tune.targets, or --tune.mode last."
-            )
+            raise UsageError(_nothing_to_adapt(backbone, config.targets))
     norms = [module for module in backbone.modules() if _is_norm(module)]
     if config.mode == "lora" or config.freeze_norms:
         for parameter in (each for norm in norms for each in norm.parameters(recurse=False)):
@@ -109,6 +106,17 @@ def _deepest(config: TuneConfig, stages: int) -> int:
             f"--tune.blocks {config.blocks}: this network has {stages - 1}. All weights are --tune.mode full."
         )
     return config.blocks
+
+
+def _nothing_to_adapt(backbone: nn.Module, targets: Targets) -> str:
+    """Return why `lora` cannot be, with a cure that this network allows."""
+    kinds: tuple[Targets, ...] = ("attention", "feed")
+    said = f"--tune.mode lora: this network has no linear layers of the kind {targets!r}"
+    if others := [kind for kind in kinds if can_adapt(backbone, kind)]:
+        return f"{said}, only of {others[0]!r}: take --tune.targets {others[0]}."
+    stages = max(depth_of(backbone).values(), default=0)
+    mode = "--tune.mode last or full" if stages > 1 else "--tune.mode full"
+    return f"{said}, nor any other: take {mode}."
 
 
 def _is_norm(module: nn.Module) -> bool:

@@ -20,6 +20,9 @@ from vitrail.nn.positions import resample
 FREE = ("size", "pool", "registers", "antialias", "drop_path", "dropout", "patch_drop", "init", "weights")
 """What of a network may differ from the one that was trained, as long as its tokens are as many."""
 
+TOKENS = "tokens before the patches"
+"""What pool and registers must agree in."""
+
 FIRST = ("embed.weight", "embed.look.0.weight")
 """What meets the pictures' channels: the map of patches, or a convolutional stem's first layer."""
 
@@ -89,14 +92,25 @@ def _check_alike(config: ViTConfig, pretrained: Pretrained, weights: str) -> Non
     if isinstance(pretrained.config, TimmConfig):
         raise _another(pretrained, config.name, weights)
     ours, theirs = _switches(config), _switches(pretrained.config)
-    differences = [f"{name} {theirs[name]}, not {ours[name]}" for name in ours if ours[name] != theirs[name]]
-    if differences:
-        raise _another(pretrained, config.name, weights, f": {listed(differences, 4)}")
+    names = [name for name in ours if ours[name] != theirs[name]]
+    if names:
+        reasons = listed([f"{name} {theirs[name]}, not {ours[name]}" for name in names], 4)
+        cure = _leave_out(config, pretrained.config, names)
+        raise _another(pretrained, config.name, weights, f": {reasons}", cure)
 
 
-def _another(found: Pretrained, asked: str, weights: object, reasons: str = "") -> UsageError:
+def _another(found: Pretrained, asked: str, weights: object, reasons: str = "", cure: str = "") -> UsageError:
     looks = f"looks like {found.title}, {found.config.name}, and not like {asked}{reasons}"
-    return UsageError(f"{weights}: {looks}.\nTake the network that it is: --model {weights}")
+    return UsageError(f"{weights}: {looks}.\nTake the network that it is: --model {weights}{cure}")
+
+
+def _leave_out(config: ViTConfig, theirs: ViTConfig, names: list[str]) -> str:
+    """Name the flags that may have made another network out of the one that was named already."""
+    if (config.size, config.patch) != (theirs.size, theirs.patch):
+        return ""  # no flag does that
+    of_tokens = [name for name in ("pool", "registers") if getattr(config, name) != getattr(theirs, name)]
+    switches = [name for name in names if name != TOKENS] + (of_tokens if TOKENS in names else [])
+    return f" (and leave out {', '.join('--model.' + name.replace('_', '-') for name in switches)}, if given)"
 
 
 def _switches(config: ViTConfig) -> dict[str, Any]:
@@ -109,4 +123,4 @@ def _switches(config: ViTConfig) -> dict[str, Any]:
         del switches[name]
     switches |= {name: switches[name] or value for name, value in usual.items()}
     switches["layer_scale"] = config.layer_scale is not None  # what it starts from is in the weights
-    return switches | {"tokens before the patches": config.prefix_tokens}
+    return switches | {TOKENS: config.prefix_tokens}
