@@ -53,10 +53,10 @@ def measure(name: str, comparison: Comparison, scratch: Path) -> None:
 def write_table() -> None:
     """Make the table anew from all that is kept."""
     parts = [
-        "# Models compared\n\nMade by `make bench` from the comparisons in `recipes/compare`, which go on where "
-        "they stopped. Test accuracy in per cent,\nthe mean over seeds with a 95 % interval over seeds and "
-        "pictures (with one seed over pictures alone: too narrow).\nA difference to the best is paired over "
-        "pictures; it is shown when its p value, with Holm's correction for all pairs, is below 0.05.\n"
+        "# Models compared\n\nMade by `make bench` from the comparisons in `recipes/compare`, which go on "
+        "where they stopped. Test accuracy in per cent,\nthe mean over seeds with a 95 % interval over seeds "
+        "and pictures (with one seed over pictures alone: too narrow).\nA difference to the best is paired "
+        "over pictures; it is shown when its p value, with Holm's correction for all pairs, is below 0.05.\n"
     ]
     for name, comparison in comparisons().items():
         about = json.loads((RECIPES / f"{name}.json").read_text())["about"]["what"]
@@ -104,8 +104,8 @@ def section(kept: dict) -> str:
     here = kept["environment"]
     made = (
         f"{kept['date']}; {kept['hardware']}, {here['threads']} threads; vitrail {here['vitrail']}, torch "
-        f"{here['torch']}. Budget {kept['plan']['budget']}, {kept['plan']['tries']} tries for each; noise and blur "
-        "at the greatest strength; times are those of a machine that did other work as well."
+        f"{here['torch']}. Budget {kept['plan']['budget']}, {kept['plan']['tries']} tries for each; noise "
+        "and blur at the greatest strength; times are those of a machine that did other work as well."
     )
     failed = "".join(f"\n{name} dropped out: {why}\n" for name, why in kept["failed"].items())
     return "\n".join(lines) + f"\n\n{made}\n{failed}"

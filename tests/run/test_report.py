@@ -10,7 +10,6 @@ from vitrail.measure.classify import judge
 from vitrail.run.card import write_card
 from vitrail.run.content import Cost, Look, ReportContent, amount, duration, interval, percent, written
 from vitrail.run.findings import balance
-from vitrail.run.overview import OverviewRow, write_overview
 from vitrail.run.report import Shown, write_report
 from vitrail.values import Estimate
 
@@ -200,13 +199,6 @@ def test_names_from_outside_cannot_become_markup(tmp_path):
     outline = report(tmp_path, content)
     assert sum(tag == "script" for tag, _ in outline.tags) == 1
     assert not any(name.startswith("on") for _, attrs in outline.tags for name in attrs)
-    overview = write_overview(
-        tmp_path / "o.html",
-        [OverviewRow(name=ATTACK, metrics=quality.metrics, report=ATTACK)],
-        title=ATTACK,
-        data=ATTACK,
-    )
-    assert sum(tag == "script" for tag, _ in Outline(overview.read_text(encoding="utf-8")).tags) == 1
     card = write_card(tmp_path, content).read_text(encoding="utf-8")
     body = card.split("\n---\n", 1)[1].split("## Use")[0]
     assert "<script" not in body.replace("\\<script", "")
@@ -263,45 +255,6 @@ def test_the_card_is_read_by_hubs_and_people(tmp_path):
 
 def test_a_card_without_a_licence_claims_none(tmp_path):
     assert "license" not in front(write_card(tmp_path, least()).read_text(encoding="utf-8"))
-
-
-def runs():
-    accuracies = {"cnn": (0.95, 0.93, 0.965), "vit": (0.97, 0.95, 0.98), "old": (0.5, 0.45, 0.55)}
-    for name, (value, low, high) in accuracies.items():
-        metrics = {
-            "accuracy": Estimate(value=value, low=low, high=high),
-            "ece": Estimate(value=0.1, low=0.05, high=0.2),
-        }
-        yield OverviewRow(
-            name=name,
-            metrics=metrics,
-            cost=Cost(parameters=10**6, train_seconds=50),
-            report=f"{name}/report.html",
-        )
-
-
-def test_an_overview_ranks_runs_and_links_to_their_reports(tmp_path):
-    path = write_overview(
-        tmp_path / "report.html", list(runs()), title="Three", data="digits", drawn="360 pictures"
-    )
-    outline = Outline(path.read_text(encoding="utf-8"))
-    links = [attrs["href"] for tag, attrs in outline.tags if tag == "a" and not attrs["href"].startswith("#")]
-    assert links == ["vit/report.html", "cnn/report.html", "old/report.html"]
-    text = " ".join(outline.words)
-    assert "The next one's interval overlaps" in text
-    assert outline.titles == ["Side by side", "What it costs"]
-
-
-def test_an_overview_says_when_the_best_is_apart_and_takes_unknown_costs(tmp_path):
-    rows = [replace(row, cost=Cost(), report=None) for row in runs() if row.name != "cnn"]
-    outline = Outline(
-        write_overview(tmp_path / "r.html", rows, title="Two", data="digits").read_text(encoding="utf-8")
-    )
-    assert "lies apart" in " ".join(outline.words)
-    assert outline.titles == ["Side by side"]
-    assert write_overview(tmp_path / "r.html", rows[:1], title="One", data="digits").exists()
-    best = write_overview(tmp_path / "r.html", list(runs()), title="By error", data="digits", first="ece")
-    assert best.exists()
 
 
 def test_words_for_numbers():

@@ -11,7 +11,7 @@ from vitrail._version import __version__
 from vitrail.errors import UsageError, VitrailError, nearest
 
 VERBS = {
-    "demo": "the main job on digits that come with the installation: train two models, measure, report",
+    "demo": "the main job on digits that come with the installation: train two models, compare, report",
     "train": "DATA --model M: train a model on a folder of pictures, into a run folder",
     "compare": "DATA --models A B: which model is better, and how sure that is; or RUN RUN",
     "evaluate": "RUN [DATA]: metrics with intervals, per class, calibration",

@@ -91,7 +91,7 @@ def run(argv: Sequence[str]) -> None:
             device=words.device,
             progress=progress,
         )
-    emit(outcome.to_dict()) if words.json else _tell(outcome)
+    emit(outcome.to_dict()) if words.json else tell_outcome(outcome)
     if any(each.failed for each in outcome.entrants):
         raise SystemExit(1)
 
@@ -156,7 +156,7 @@ def _only_for_data(words: CompareWords) -> None:
             raise UsageError(f"--{flag} is about models to train: name them with --models, or leave it out.")
 
 
-def _tell(outcome: Outcome) -> None:
+def tell_outcome(outcome: Outcome) -> None:
     """Print the verdict, a table, and where the page is."""
     ranking = outcome.ranking
     first = ranking.first

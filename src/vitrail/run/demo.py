@@ -1,19 +1,16 @@
-"""The main job on digits that come with the installation: train two models, measure both, report."""
+"""The main job on digits that come with the installation: train two models, compare and explain, report."""
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vitrail.errors import UsageError
-from vitrail.run.content import Cost
+from vitrail.run.compare import Outcome, compare_runs
 from vitrail.run.files import first_free
 from vitrail.run.folder import REPORT, Run
 from vitrail.run.launch import train
-from vitrail.run.overview import OverviewRow, write_overview
 from vitrail.run.progress import Progress, Silent
-from vitrail.values import Estimate
 
 MODELS: dict[str, dict[str, Any]] = {
     "vit": {"model": "vit-pico2", "epochs": 40},
@@ -24,10 +21,11 @@ MODELS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """What the demo made: the runs by name, and the page that compares them."""
+    """What the demo made: the runs by name, and what their comparison came to."""
 
     folder: Path
     runs: dict[str, Run]
+    outcome: Outcome
     seconds: float
 
     @property
@@ -37,7 +35,7 @@ class Demo:
 
 
 def demonstrate(out: str | Path | None = None, *, seed: int = 0, progress: Progress | None = None) -> Demo:
-    """Train a small ViT and a small CNN on scikit-learn's digits, measure and report, without a network."""
+    """Train a small ViT and a small CNN on scikit-learn's digits and compare them, without a network."""
     progress = progress or Silent()
     folder = (
         Path(out)
@@ -51,35 +49,5 @@ def demonstrate(out: str | Path | None = None, *, seed: int = 0, progress: Progr
         name: train("digits", seed=seed, out=folder / name, offline=True, progress=progress, **chosen)
         for name, chosen in MODELS.items()
     }
-    demo = Demo(folder=folder, runs=runs, seconds=time.monotonic() - started)
-    first = next(iter(runs.values())).path
-    write_overview(
-        demo.page,
-        [_row(folder, run) for run in runs.values()],
-        title="Two models on handwritten digits",
-        data="1,797 handwritten digits of 8 × 8 pixels, from scikit-learn",
-        drawn=f"{runs['vit'].result['test']['pictures']} pictures",
-        notes=[
-            "One seed each: a difference within the intervals is none. A model's name leads to its report."
-        ],
-        following={
-            "Train on your own pictures": "vitrail train YOUR-FOLDER --model vit-s16 --out run",
-            "Measure again": f"vitrail evaluate {first}",
-            "See what a model is made of": f"vitrail show {first}",
-        },
-    )
-    return demo
-
-
-def _row(folder: Path, run: Run) -> OverviewRow:
-    result = run.result
-    return OverviewRow(
-        name=result["model"],
-        report=os.path.relpath(run.report, folder),
-        metrics={name: Estimate.from_dict(value) for name, value in result["test"]["metrics"].items()},
-        cost=Cost(
-            parameters=result["parameters"],
-            train_seconds=result["train_seconds"],
-            answer_rate=result["answer_rate"],
-        ),
-    )
+    outcome = compare_runs([run.path for run in runs.values()], out=folder, offline=True, progress=progress)
+    return Demo(folder=folder, runs=runs, outcome=outcome, seconds=time.monotonic() - started)

@@ -113,7 +113,8 @@ def compare_runs(
     progress = progress or Silent()
     entrants = entrants_of(folders)
     folder = Path(out) if out is not None else _next_free(str(entrants[0].whole[0].recipe().where))
-    if folder.exists() and any(folder.iterdir()) and not (folder / FILE).exists():
+    around = all(folder in Path(each).parents for each in folders)  # the folder that the runs lie in will do
+    if folder.exists() and any(folder.iterdir()) and not (folder / FILE).exists() and not around:
         raise UsageError(f"{folder} exists and holds no comparison. Choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     return _finish(entrants, folder, progress, also=tuple(map(str, also)), device=device, offline=offline)

@@ -17,7 +17,7 @@ def difference_in_words(pair: Pair, *, pairs: int = 1) -> str:
     """
     worse = pair.theirs if pair.better == pair.ours else pair.ours
     value, reach = abs(pair.found.value), pair.found.reach
-    if not math.isfinite(reach):
+    if not math.isfinite(value + reach):
         return f"{pair.ours} and {pair.theirs}: nothing can be said about {title_of(pair.metric).lower()}."
     ends = f"{_number(pair, value - reach)} to {_number(pair, value + reach)}"
     unseen = f"with this test set a difference under {_number(pair, reach)} could not have been seen"
