@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from vitrail.cli import VERBS, main
+from vitrail.cli.compare import CompareWords
 from vitrail.cli.demo import DemoWords
 from vitrail.cli.evaluate import EvaluateWords
 from vitrail.cli.export import ExportWords
@@ -20,6 +21,7 @@ SNAPSHOT = Path(__file__).parent / "flags.json"
 def test_the_public_flags_are_a_snapshot_changed_deliberately():
     """To change the flags on purpose: rewrite the file with what this test prints."""
     now = {
+        "compare": flags(CompareWords()),
         "demo": flags(DemoWords()),
         "evaluate": flags(EvaluateWords()),
         "export": flags(ExportWords()),
@@ -82,6 +84,23 @@ def test_every_verb_is_in_the_help_and_has_its_own(capsys):
         (["train", "--resume", "nowhere"], "nowhere does not exist"),
         (["train", "digits", "--task", "clasify"], "Did you mean classify"),
         (["train", "digits", "--recipe", "none.json"], "none.json: no such recipe"),
+        (["compare"], "what is to be compared?"),
+        (["compare", "digits"], "one run cannot be compared"),
+        (["compare", "digits", "emoji", "--models", "vit-ti4"], "compared on one data set"),
+        (["compare", "digits", "--models", "vit-ti4", "resnet81"], "Did you mean resnet"),
+        (["compare", "digits", "--models", "vit-ti4", "vit-ti4"], "vit-ti4 is named twice"),
+        (
+            ["compare", "digits", "--models", "vit-ti4", "--budget", "much"],
+            "--budget much: it is a number of",
+        ),
+        (["compare", "digits", "--models", "vit-ti4", "--seeds", "0"], "--seeds 0: it is 1 or more"),
+        (["compare", "digits", "--model", "vit-ti4"], "--model: unknown flag. Did you mean --models"),
+        (["compare", "nowhere/at/all", "--models", "vit-ti4"], "nowhere/at/all"),
+        (["compare", "run-a", "run-b", "--seeds", "3"], "--seeds is about models to train"),
+        (["compare", "run-a", "run-b"], "run-a does not exist"),
+        (["compare", "none.json"], "none.json: no such file"),
+        (["compare", "--resume", "nowhere"], "no such file"),
+        (["compare", "digits", "--resume", "nowhere"], "leave the other words out"),
         (["predict", "nowhere", "a.jpg"], "nowhere: no such run"),
         (["evaluate"], "RUN is missing"),
         (["show", "vit-s61x"], "vit-s61x"),

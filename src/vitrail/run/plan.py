@@ -65,8 +65,10 @@ WIDTH = 768
 
 So their steps change as much of what a layer computes (Yang et al. 2022, "Tensor programs V: tuning large
 neural networks via zero-shot hyperparameter transfer"). SGD's steps are as large as the gradient, which has
-a width of its own. Nothing is tuned at more than the rate from scratch, however narrow it is.
+a width of its own.
 """
+MOST = 10.0
+"""The most that a narrow network multiplies its rate by: in full it is tuned at most at that from scratch."""
 
 
 def trained(recipe: Recipe) -> bool:
@@ -152,9 +154,9 @@ def _settle_tuning(
 
 
 def _share(tuned: TuneConfig, optimizer: str, width: int) -> float:
-    """Return the rate at which trained weights are tuned as a share of that from scratch: 1 at most."""
-    scale = 1.0 if optimizer == "sgd" else WIDTH / width
-    return min(1.0, MODES[tuned.mode or "full"][0] * scale)
+    """Return the rate at which trained weights are tuned as a share of that from scratch."""
+    scale = 1.0 if optimizer == "sgd" else min(WIDTH / width, MOST)
+    return MODES[tuned.mode or "full"][0] * scale
 
 
 def _batch(pictures: int) -> int:

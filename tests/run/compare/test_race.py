@@ -186,3 +186,58 @@ def test_other_data_is_measured_as_well(done, pictures, tmp_path):
     assert there.pictures == 60
     assert set(there.values) == {"vit-pico4", "test_resnet"}
     assert "On other data" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_on_the_command_line(done, tmp_path, capsys):
+    from vitrail.cli import main
+
+    runs = [str(done.folder / "runs" / f"{model}-seed0") for model in ("vit-pico4", "test_resnet")]
+    assert main(["compare", *runs, "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr()
+    assert "vit-pico4" in shown.out
+    assert "could not have been seen" in shown.err
+    assert str(tmp_path / "out" / "report.html") in shown.err
+    assert main(["compare", "--resume", str(done.folder), "--json", "--offline"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["ranking"] == json.loads((done.folder / "compare.json").read_text())["ranking"]
+
+
+def test_a_dry_run_trains_nothing(pictures, tmp_path, capsys, monkeypatch):
+    from vitrail.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    words = ["compare", str(pictures), "--models", "vit-pico4", "test_resnet", "--budget", "3ep", "--dry-run"]
+    assert main([*words, "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert [each["runs"] for each in plain["models"]] == [5, 5]
+    assert [each["epochs"] for each in plain["models"]] == [3, 3]
+    assert main(words) == 0
+    assert "Nothing was trained" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_drops_out_makes_status_1_and_a_page_all_the_same(
+    pictures, tmp_path, capsys, monkeypatch
+):
+    from vitrail.cli import main
+
+    def fails(name):
+        if name == "test_resnet-seed0":
+            raise RuntimeError("no memory")
+
+    Counted(monkeypatch, fails)
+    words = [
+        "--models",
+        "vit-pico4",
+        "test_resnet",
+        "--seeds",
+        "1",
+        "--tries",
+        "1",
+        "--budget",
+        "1ep",
+        "--json",
+    ]
+    assert main(["compare", str(pictures), *words, "--out", str(tmp_path / "out")]) == 1
+    assert "no memory" in json.loads(capsys.readouterr().out)["failed"]["test_resnet"]
+    assert (tmp_path / "out" / "report.html").exists()

@@ -45,7 +45,7 @@ class Comparison:
     """Keys of every recipe, by dotted name."""
 
     def __post_init__(self) -> None:
-        check_limits(self, "", {"seeds": (1, 1000), "tries": (1, 1000)})
+        check_limits(self, "", {"seeds": (1, None), "tries": (1, None)})
         if len(self.models) < 1:
             raise UsageError("which models? Name them: vitrail compare DATA --models A B")
         if len(self.recipes) not in (0, 1, len(self.models)):
