@@ -90,6 +90,8 @@ def start_engine(recipe: Recipe) -> Engine:
     environment = recipe.environment
     assert environment is not None, "a resolved recipe has an environment"
     torch.set_num_threads(environment.threads)
+    if environment.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()  # each run of several in one process has a peak of its own
     torch.backends.cudnn.benchmark = False  # its measured choices would change the bits from run to run
     return Engine(
         device=choose_device(recipe.device),
