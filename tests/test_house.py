@@ -29,6 +29,7 @@ FRONT_DOOR = [
     "UsageError",
     "VitrailError",
     "__version__",
+    "compare",
     "evaluate",
     "load",
     "train",

@@ -18,8 +18,8 @@ from PIL import Image
 from vitrail.draw.html import Html
 from vitrail.draw.page import Section, csv_text, download, page
 from vitrail.measure.classify import judge
+from vitrail.run.compare.page import write_page
 from vitrail.run.content import Cost, Look, ReportContent
-from vitrail.run.overview import OverviewRow, write_overview
 from vitrail.run.report import Shown, write_report
 
 pytestmark = pytest.mark.browser
@@ -185,17 +185,13 @@ def content(classes, names=None):
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory):
+def pages(tmp_path_factory, made_up_outcome):
     made = {}
     for classes in (2, 10, 200):
         made[classes] = write_report(tmp_path_factory.mktemp(f"report{classes}"), content(classes))
-    metrics = content(10).quality.metrics
-    rows = [
-        OverviewRow(name=f"model-{i}", metrics=metrics, cost=Cost(parameters=10**i, train_seconds=9 * i))
-        for i in (5, 6)
-    ]
-    path = tmp_path_factory.mktemp("overview") / "report.html"
-    made["overview"] = write_overview(path, rows, title="Two models", data="digits", drawn="100 pictures")
+    folder = tmp_path_factory.mktemp("comparison")
+    write_page(made_up_outcome(folder))
+    made["comparison"] = folder / "report.html"
     return made
 
 
@@ -210,7 +206,7 @@ STICKING_OUT = """
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", [2, 10, 200, "overview"])
+@pytest.mark.parametrize("name", [2, 10, 200, "comparison"])
 def test_pages_fit_load_nothing_and_are_not_empty(browser, pages, name, width, dark):
     tab = Tab(browser, pages[name], width, dark)
     assert tab.run("document.documentElement.scrollWidth") == width

@@ -85,7 +85,14 @@ def presentable(value: Any, hidden: Sequence[str] = HIDDEN) -> Any:
     return made(**given)
 
 
-POSITIONAL = {"where": "DATA", "run": "RUN", "pictures": "PICTURES", "word": "WORD", "words": "DATA|RUN"}
+POSITIONAL = {
+    "where": "DATA",
+    "run": "RUN",
+    "pictures": "PICTURES",
+    "word": "WORD",
+    "words": "DATA|RUN",
+    "data": "DATA",
+}
 
 
 def plain(value: Any) -> dict[str, Any]:

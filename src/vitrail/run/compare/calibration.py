@@ -13,7 +13,7 @@ from vitrail.run.compare.field import Field
 from vitrail.run.contract import read_contract
 from vitrail.values import Estimate
 
-METRICS = ("ece", "log_loss")
+_METRICS = ("ece", "log_loss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def measure_calibration(found: Field) -> dict[str, Calibration]:
                 metric.update_arrays(task.cool(answers.answers, undone), answers.targets, answers.groups)
                 drawn = metric.resampled()
                 again = drawn.again
-                for name in METRICS:
+                for name in _METRICS:
                     numbers[when].setdefault(name, []).append(drawn.metrics[name])
         assert again is not None, "an entrant that stands has a run"
         before, after = (
