@@ -40,7 +40,8 @@ data: setup
 	@$(BIN)/python scripts/fetch_data.py
 
 bench: setup
-	@$(BIN)/python benchmarks/accuracy.py
+	@$(BIN)/python benchmarks/accuracy.py --minutes 40
+	@$(BIN)/python benchmarks/compare.py --minutes 20
 
 docs: setup
 	@scripts/docs

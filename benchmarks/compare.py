@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does,
 
 import argparse
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,12 +121,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="only comparisons whose name contains this")
     parser.add_argument("--seeds", type=int, help="no more seeds than this")
+    parser.add_argument("--minutes", type=float, default=60, help="start no seed after this many minutes")
     parser.add_argument("--scratch", type=Path, default=ROOT / ".data" / "bench")
     arguments = parser.parse_args()
+    started = time.monotonic()
     for name, comparison in comparisons().items():
         upto = min(comparison.seeds, arguments.seeds or comparison.seeds)
         if arguments.only in name:
             for seeds in range(seeds_done(name) + 1, upto + 1):
+                if time.monotonic() - started > 60 * arguments.minutes:
+                    break
                 measure(name, replace(comparison, seeds=seeds), arguments.scratch)
     write_table()
 

@@ -72,8 +72,8 @@ def test_equal_models_are_told_apart_in_at_most_5_of_100_experiments():
 @pytest.mark.parametrize(("seeds", "luck"), [(3, 0.15), (3, 0.5), (5, 0.5), (10, 0.15)])
 def test_intervals_hold_the_truth_with_other_seeds_and_luck(seeds, luck):
     mean, gap, _ = simulate(seeds, luck, trials=3000, start=2)
-    assert 0.92 <= mean <= 0.975
-    assert 0.93 <= gap <= 0.975
+    assert 0.925 <= mean <= 0.975
+    assert 0.93 <= gap <= 0.98
 
 
 def test_drawing_three_seeds_again_would_hold_the_truth_too_rarely():
@@ -157,25 +157,30 @@ def test_numbers_that_are_none():
 
 
 def test_holm_is_statsmodels():
-    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    """What multipletests(..., method="holm") of statsmodels 0.15.0 returned."""
     values = [0.01, 0.04, 0.03, 0.005, 0.5, 0.049]
-    assert holm(values) == pytest.approx(multitest.multipletests(values, method="holm")[1])
+    assert holm(values) == pytest.approx([0.05, 0.12, 0.12, 0.03, 0.5, 0.12])
     assert holm([0.04]) == [0.04]
     adjusted = holm([0.02, float("nan"), 0.9])
     assert adjusted[0] == 0.04
     assert np.isnan(adjusted[1])
 
 
-def test_mcnemar_is_statsmodels():
-    tables = pytest.importorskip("statsmodels.stats.contingency_tables")
-    rng = np.random.default_rng(7)
-    ours, theirs = rng.random(200) < 0.8, rng.random(200) < 0.7
-    table = [
-        [np.sum(ours & theirs), np.sum(ours & ~theirs)],
-        [np.sum(~ours & theirs), np.sum(~ours & ~theirs)],
-    ]
-    assert mcnemar(ours, theirs) == pytest.approx(tables.mcnemar(table, exact=True).pvalue)
-    assert mcnemar(ours, ours) == 1
+@pytest.mark.parametrize(
+    ("table", "wanted"),
+    [
+        ([[120, 25], [11, 44]], 0.028816719655878845),
+        ([[59, 6], [16, 80]], 0.052478790283203125),
+        ([[10, 7], [7, 5]], 1.0),
+        ([[10, 0], [0, 5]], 1.0),
+    ],
+)
+def test_mcnemar_is_statsmodels(table, wanted):
+    """What mcnemar(table, exact=True) of statsmodels 0.15.0 returned: right or wrong of both, and of one."""
+    cells = [(ours, theirs) for ours in (True, False) for theirs in (True, False)]
+    pairs = [cell for cell, count in zip(cells, np.ravel(table), strict=True) for _ in range(count)]
+    ours, theirs = np.array(pairs).T
+    assert mcnemar(ours, theirs) == pytest.approx(wanted)
 
 
 def test_two_metrics_of_the_same_pictures_are_drawn_alike():

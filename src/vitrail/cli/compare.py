@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vitrail.cli.parse import Common, parse, plain, take
+from vitrail.cli.parse import Common, parse, plain
 from vitrail.cli.say import emit, show_table, tell
 from vitrail.data.names import few
 from vitrail.errors import UsageError
@@ -75,7 +75,7 @@ def run(argv: Sequence[str]) -> None:
     words = parse(CompareWords(), argv, verb="compare", about=ABOUT, examples=EXAMPLES)
     progress = reporter()
     if words.models or words.resume or _is_file(words.words):
-        comparison, out = _comparison(words, argv)
+        comparison, out = _comparison(words)
         if words.dry_run:
             planned = dry_run(comparison, offline=words.offline)
             emit(planned.to_dict()) if words.json else planned.show(show_table, tell)
@@ -100,11 +100,10 @@ def _is_file(words: Sequence[str]) -> bool:
     return len(words) == 1 and words[0].endswith(".json")
 
 
-def _comparison(words: CompareWords, argv: Sequence[str]) -> tuple[Comparison, str | None]:
+def _comparison(words: CompareWords) -> tuple[Comparison, str | None]:
     """Return what is to be compared and where: as begun in a folder, from a file, or from the words."""
     if words.resume is not None:
-        given = sorted(set(take(argv, RESUMED)[0]))
-        if words.words or words.models or given:
+        if words.words or any(getattr(words, name) for name in (*OF_TRAINING, "models", "also", "out")):
             raise UsageError("--resume goes on with a comparison as it was begun: leave the other words out.")
         return read_comparison(Path(words.resume) / "compare.json"), words.resume
     if _is_file(words.words):
@@ -140,8 +139,8 @@ def _comparison(words: CompareWords, argv: Sequence[str]) -> tuple[Comparison, s
     return comparison, words.out
 
 
-RESUMED = ("seeds", "budget", "tries", "out")
-"""Words that a comparison that goes on has already."""
+OF_TRAINING = ("recipes", "seeds", "budget", "fractions", "tries", "augment", "image_size")
+"""What says how models are trained: nothing for runs that are there, or for a comparison that goes on."""
 
 
 def _only_for_data(words: CompareWords) -> None:
@@ -150,7 +149,7 @@ def _only_for_data(words: CompareWords) -> None:
         raise UsageError(
             "what is to be compared? DATA --models A B, or run folders. See vitrail compare --help"
         )
-    for name in ("recipes", "seeds", "budget", "fractions", "tries", "augment", "image_size", "dry_run"):
+    for name in (*OF_TRAINING, "dry_run"):
         if getattr(words, name):
             flag = name.replace("_", "-")
             raise UsageError(f"--{flag} is about models to train: name them with --models, or leave it out.")

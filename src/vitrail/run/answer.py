@@ -14,7 +14,7 @@ from vitrail.data.preprocess import Preprocess
 from vitrail.models.vision import Vision
 from vitrail.run.engine import Engine
 from vitrail.run.progress import Progress, Silent, follow
-from vitrail.values import Answer, Batch
+from vitrail.values import Answer, Batch, Frame
 
 
 @dataclass(kw_only=True)
@@ -26,6 +26,13 @@ class Answers:
     targets: np.ndarray | None = None
     groups: np.ndarray | None = None
     seconds: float = 0.0
+
+
+def batch_of(canvases: Sequence[np.ndarray], frames: Sequence[Frame] = ()) -> Batch:
+    """Return canvases ``h w c`` of one size as one batch of uint8, called by their numbers."""
+    pixels = np.ascontiguousarray(np.stack(canvases).transpose(0, 3, 1, 2))
+    keys = [str(number) for number in range(len(canvases))]
+    return Batch(keys=keys, pixels={"image": torch.from_numpy(pixels)}, frames=frames)
 
 
 @torch.inference_mode()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import torch
 from PIL import Image
 
 from vitrail.data.faults import Unreadable
@@ -16,12 +15,12 @@ from vitrail.data.names import storable
 from vitrail.data.readers import listing
 from vitrail.errors import UsageError
 from vitrail.models.vision import Vision
-from vitrail.run.answer import answer_batch
+from vitrail.run.answer import answer_batch, batch_of
 from vitrail.run.contract import FILE, Contract, load_model, read_contract
 from vitrail.run.engine import Engine, answering_engine, choose_device
 from vitrail.run.folder import Run
 from vitrail.run.pretrained import load_pretrained, names_a_model
-from vitrail.values import Answer, Batch, Frame, Source
+from vitrail.values import Answer, Frame, Source
 
 Picture = Source | os.PathLike[str] | Image.Image
 """What can be asked about: a path, an encoded file, an array ``h w [c]``, or a Pillow picture."""
@@ -105,9 +104,7 @@ class Predictor:
         answers: Iterator[Answer] = iter(())
         if good:
             canvases, frames = zip(*good, strict=True)
-            pixels = np.ascontiguousarray(np.stack(canvases).transpose(0, 3, 1, 2))
-            keys = [str(number) for number in range(len(good))]
-            batch = Batch(keys=keys, pixels={"image": torch.from_numpy(pixels)}, frames=frames)
+            batch = batch_of(canvases, frames)
             answers = iter(answer_batch(self.model, batch, self.engine, self.contract.preprocess))
         for picture, loaded in waiting:
             yield picture, loaded if isinstance(loaded, Unreadable) else next(answers)

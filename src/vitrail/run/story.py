@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from vitrail._version import __version__
 from vitrail.contracts import Samples
@@ -17,13 +16,14 @@ from vitrail.measure.classify import Quality
 from vitrail.measure.examples import choose_examples
 from vitrail.models.anatomy import anatomy
 from vitrail.models.vision import Vision
+from vitrail.run.answer import batch_of
 from vitrail.run.card import write_card
 from vitrail.run.content import Cost, Look, ReportContent
 from vitrail.run.evaluate import Evaluation
 from vitrail.run.job import Job
 from vitrail.run.log import read_history
 from vitrail.run.report import write_report
-from vitrail.values import Batch, Label
+from vitrail.values import Label
 
 SHEET, SIDE = 24, 8
 """Pictures on the sheet of samples, and beside each other among the best, the worst and the mistakes."""
@@ -162,8 +162,7 @@ def _attention(job: Job, model: Vision, shown: Sequence[Shown]) -> list[Look]:
     if not shown or not hasattr(model.backbone, "attention"):
         return []
     canvases = [np.asarray(each.picture) for each in shown]
-    pixels = torch.from_numpy(np.stack(canvases).transpose(0, 3, 1, 2).copy())
-    batch = Batch(keys=[each.caption for each in shown], pixels={"image": pixels})
+    batch = batch_of(canvases)
     heats = EXPLAINERS["attention"]()(model, job.engine.ready(batch, job.experiment.preprocess), None)
     return [
         Look(picture=canvas, heat=heat.values, caption=each.caption)

@@ -34,6 +34,7 @@ def runs(pictures, tmp_path_factory):
     return {
         "zero": learn(pictures, base / "zero"),
         "same split": learn(pictures, base / "same", **{"seed": 1, "data.split_seed": 0}),
+        "twin": learn(pictures, base / "twin", **{"seed": 2, "data.split_seed": 0}),
         "other split": learn(pictures, base / "other", seed=1),
     }
 
@@ -47,6 +48,21 @@ def test_runs_on_one_split_are_set_side_by_side(runs):
     answers = list(found.answers.values())
     assert answers[0].keys == answers[1].keys == list(found.keys)
     assert np.array_equal(answers[0].targets, answers[1].targets)
+
+
+def test_data_is_opened_once_for_all_seeds(runs, monkeypatch):
+    from vitrail.run.compare import field
+
+    asked = []
+    real = field.open_splits
+    monkeypatch.setattr(
+        field, "open_splits", lambda recipe, **given: asked.append(1) or real(recipe, **given)
+    )
+    side_by_side(runs["zero"], runs["same split"])
+    assert len(asked) == 2  # one split was named, the other came with the seed
+    asked.clear()
+    set_side_by_side(entrants_of([runs["same split"].path, runs["twin"].path]))
+    assert len(asked) == 1
 
 
 def test_other_test_pictures_are_refused_with_a_cure(runs):

@@ -100,12 +100,43 @@ def test_nothing_is_trained_twice_and_more_seeds_train_only_theirs(done, plan, m
     )
 
 
+def test_what_was_found_out_stays_until_there_is_something_new(done, plan, monkeypatch, tmp_path):
+    folder = tmp_path / "again"
+    shutil.copytree(done.folder, folder)
+    before = json.loads((folder / "compare.json").read_text())
+
+    def stops(name):
+        raise Interrupted("SIGINT: stopped")
+
+    Counted(monkeypatch, stops)
+    with pytest.raises(Interrupted):
+        carry_out(replace(plan, seeds=3), out=folder, offline=True)
+    after = json.loads((folder / "compare.json").read_text())
+    assert after["plan"]["seeds"] == 3
+    assert after["ranking"] == before["ranking"]
+
+
+def test_a_model_that_joins_leaves_the_budgets_of_the_others_as_they_were_frozen(plan, tmp_path):
+    quick = replace(plan, seeds=1, tries=1, fractions=(1.0,), budget="0.02min", models=("vit-pico4",))
+    first = carry_out(quick, out=tmp_path / "out", offline=True)
+    both = carry_out(replace(quick, models=plan.models), out=tmp_path / "out", offline=True)
+    assert both.epochs["vit-pico4"] == first.epochs["vit-pico4"]
+    assert both.epochs["test_resnet"] >= 1
+    unlimited = replace(quick, budget=None, options={**quick.options, "epochs": 2})
+    carry_out(unlimited, out=tmp_path / "other", offline=True)
+    joined = carry_out(replace(unlimited, models=plan.models), out=tmp_path / "other", offline=True)
+    assert joined.epochs == {"vit-pico4": 2, "test_resnet": 2}
+
+
 def test_another_comparison_in_the_folder_is_refused(done, plan, tmp_path):
     with pytest.raises(UsageError, match="budget '2ep', not '3ep'"):
         carry_out(replace(plan, budget="3ep"), out=done.folder, offline=True)
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="holds no comparison"):
         carry_out(plan, out=tmp_path, offline=True)
+    runs = [done.folder / "runs" / f"{model}-seed0" for model in plan.models]
+    with pytest.raises(UsageError, match="was trained there"):
+        compare_runs(runs, out=done.folder, offline=True)
 
 
 def test_runs_start_in_turn(plan, monkeypatch, tmp_path):

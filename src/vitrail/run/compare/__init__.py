@@ -1,6 +1,6 @@
 """Several models on the same data, with the same care and budget, and how sure a difference is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,11 +77,8 @@ def carry_out(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         race = Race(comparison=comparison, folder=folder, progress=progress, offline=offline, frozen=frozen)
-        race.keep = lambda: write_json(
-            folder / FILE, {"plan": comparison.to_dict(), "epochs": race.frozen, "unfinished": True}
-        )
+        race.keep = lambda: _begin(folder / FILE, comparison, race.frozen)
         progress.say(f"into {folder}; cut off, it goes on with: vitrail compare --resume {folder}")
-        race.keep()
         entrants = race.carry_out()
         return _finish(
             entrants,
@@ -114,7 +111,10 @@ def compare_runs(
     entrants = entrants_of(folders)
     folder = Path(out) if out is not None else _next_free(str(entrants[0].whole[0].recipe().where))
     around = all(folder in Path(each).parents for each in folders)  # the folder that the runs lie in will do
-    if folder.exists() and any(folder.iterdir()) and not (folder / FILE).exists() and not around:
+    if (folder / FILE).exists():
+        if read_json(folder / FILE, "a comparison").get("plan"):
+            raise UsageError(f"{folder} holds a comparison that was trained there. Choose another --out.")
+    elif folder.exists() and any(folder.iterdir()) and not around:
         raise UsageError(f"{folder} exists and holds no comparison. Choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     return _finish(entrants, folder, progress, also=tuple(map(str, also)), device=device, offline=offline)
@@ -130,6 +130,12 @@ def _finish(entrants: Sequence[Entrant], folder: Path, progress: Progress, **giv
     write_page(outcome)
     write_json(folder / FILE, outcome.to_dict())
     return outcome
+
+
+def _begin(file: Path, comparison: Comparison, epochs: Mapping[str, int]) -> None:
+    """Write down what is about to be done; what was found out before stays until there is something new."""
+    before = read_json(file, "a comparison") if file.exists() else {}
+    write_json(file, {**before, "plan": comparison.to_dict(), "epochs": dict(epochs)})
 
 
 def _frozen(folder: Path, comparison: Comparison) -> dict[str, int]:

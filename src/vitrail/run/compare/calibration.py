@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vitrail.measure.intervals import Draws, Resampling
 from vitrail.measure.paired import over_seeds
 from vitrail.run.compare.field import Field
+from vitrail.run.compare.statistics import Ranking
 from vitrail.run.contract import read_contract
 from vitrail.values import Estimate
 
@@ -33,29 +33,28 @@ class Calibration:
         }
 
 
-def measure_calibration(found: Field) -> dict[str, Calibration]:
-    """Return each model's calibration; nothing for a task whose answers have no temperature."""
+def measure_calibration(found: Field, ranking: Ranking) -> dict[str, Calibration]:
+    """Return each model's calibration; nothing for a task whose answers have no temperature.
+
+    What it is after the temperature, the ``ranking`` knows already.
+    """
     task: Any = found.contract.task
     if not hasattr(task, "cool"):
         return {}
+    known = {each.name: each.metrics for each in ranking.standings}
     result = {}
     for each in found.standing:
-        numbers: dict[str, dict[str, list[Draws]]] = {"before": {}, "after": {}}
-        temperatures = []
-        again: Resampling | None = None
-        for run in each.whole:
-            answers, temperature = found.answers[run.path], read_contract(run.path).temperature
-            temperatures.append(temperature)
-            for when, undone in (("before", 1 / temperature), ("after", 1.0)):
-                metric = task.metric()
-                metric.update_arrays(task.cool(answers.answers, undone), answers.targets, answers.groups)
-                drawn = metric.resampled()
-                again = drawn.again
-                for name in _METRICS:
-                    numbers[when].setdefault(name, []).append(drawn.metrics[name])
-        assert again is not None, "an entrant that stands has a run"
-        before, after = (
-            {name: over_seeds(runs, again) for name, runs in numbers[when].items()} for when in numbers
+        temperatures = [read_contract(run.path).temperature for run in each.whole]
+        drawn = []
+        for run, temperature in zip(each.whole, temperatures, strict=True):
+            answers, metric = found.answers[run.path], task.metric()
+            metric.update_arrays(task.cool(answers.answers, 1 / temperature), answers.targets, answers.groups)
+            drawn.append(metric.resampled())
+        result[each.name] = Calibration(
+            temperature=statistics.mean(temperatures),
+            before={
+                name: over_seeds([run.metrics[name] for run in drawn], drawn[0].again) for name in _METRICS
+            },
+            after={name: known[each.name][name] for name in _METRICS},
         )
-        result[each.name] = Calibration(temperature=statistics.mean(temperatures), before=before, after=after)
     return result

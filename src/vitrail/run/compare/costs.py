@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from vitrail.data.faults import Unreadable
 from vitrail.models.anatomy import Anatomy, anatomy
 from vitrail.models.vision import Vision
-from vitrail.run.answer import answer_batch
+from vitrail.run.answer import answer_batch, batch_of
 from vitrail.run.compare.field import Field
+from vitrail.run.compare.pictures import canvases, spread
 from vitrail.run.contract import WEIGHTS, Contract, load_model, read_contract
 from vitrail.run.engine import Engine, answering_engine, choose_device
 from vitrail.run.recipe import Recipe
-from vitrail.values import Batch, Frame
+from vitrail.values import Frame
 
 ROUNDS, ENOUGH = 9, 20.0
 """Rounds in which all models answer in turn, fewer once so many seconds are over."""
@@ -106,53 +105,19 @@ def _fraction_of(found: Field) -> float:
     return first.recipe().data.fraction
 
 
-def canvases(found: Field, contract: Contract, most: int) -> tuple[list[np.ndarray], list[Frame], list[int]]:
-    """Return up to ``most`` test pictures as a model sees them, evenly chosen, and which keys they are."""
-    if found.splits is None:
-        return [], [], []
-    test, preprocess = found.splits.test, contract.preprocess
-    row_of = {key: row for row, key in enumerate(test.keys)}
-    places = np.unique(np.linspace(0, len(found.keys) - 1, min(most, len(found.keys))).round().astype(int))
-    shown: list[np.ndarray] = []
-    frames: list[Frame] = []
-    kept: list[int] = []
-    for place in places.tolist():
-        row = row_of.get(found.keys[place])
-        if row is None:
-            continue
-        try:
-            canvas, frame = preprocess.canvas(preprocess.load(test.source(row)))
-        except Unreadable:
-            continue
-        shown.append(canvas)
-        frames.append(frame)
-        kept.append(place)
-    return shown, frames, kept
-
-
-def batch_of(shown: Sequence[np.ndarray], frames: Sequence[Frame]) -> Batch:
-    """Return canvases ``h w c`` as one batch of uint8."""
-    pixels = np.ascontiguousarray(np.stack(shown).transpose(0, 3, 1, 2))
-    keys = [str(number) for number in range(len(shown))]
-    return Batch(keys=keys, pixels={"image": torch.from_numpy(pixels)}, frames=frames)
-
-
 def _in_turn(
     found: Field, asked: Mapping[str, tuple[Vision, Engine, Contract]]
 ) -> dict[str, dict[int, float]]:
     """Return the median seconds that each model takes for a batch of each size, all asked in turn."""
     batches = {}
     for name, (_, _, contract) in asked.items():
-        shown, frames, _ = canvases(found, contract, max(BATCHES))
+        preprocess = contract.preprocess
+        shown = list(canvases(found, preprocess, spread(len(found.keys), max(BATCHES))).values())
         if not shown:  # the data is gone: any picture takes as long
-            height, width = contract.preprocess.size
-            shown = [np.zeros((height, width, contract.preprocess.channels), np.uint8)]
-            frames = [Frame(size=(height, width), matrix=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0))]
-        rows = [index % len(shown) for index in range(max(BATCHES))]
-        batches[name] = {
-            size: batch_of([shown[row] for row in rows[:size]], [frames[row] for row in rows[:size]])
-            for size in BATCHES
-        }
+            blank = np.zeros((*preprocess.size, preprocess.channels), np.uint8)
+            shown = [(blank, Frame(size=preprocess.size, matrix=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0)))]
+        asked_for = [shown[index % len(shown)] for index in range(max(BATCHES))]
+        batches[name] = {size: batch_of(*zip(*asked_for[:size], strict=True)) for size in BATCHES}
     taken: dict[str, dict[int, list[float]]] = {name: {size: [] for size in BATCHES} for name in asked}
     began = time.perf_counter()
     for number in range(ROUNDS + 1):

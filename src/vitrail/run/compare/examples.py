@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from vitrail.data.faults import Unreadable
 from vitrail.draw.overlay import overlay
 from vitrail.draw.page import Shown
 from vitrail.draw.sheet import to_image
 from vitrail.explain import EXPLAINERS
-from vitrail.run.compare.costs import batch_of
+from vitrail.run.answer import batch_of
 from vitrail.run.compare.field import Field
+from vitrail.run.compare.pictures import canvases
 from vitrail.run.compare.race import Entrant
 from vitrail.run.contract import load_model, read_contract
 from vitrail.run.engine import answering_engine, choose_device
@@ -97,19 +97,11 @@ def _show(
     found: Field, pair: Sequence[Entrant], places: Sequence[int], explained: list[str], device: str
 ) -> list[Shown]:
     """Return pictures with what is true and what each model answered, beside what each looked at."""
-    if found.splits is None or not places:
-        return []
-    heats = {each.name: _heats(found, each, places, device) for each in pair}
+    pictures = canvases(found, found.contract.preprocess, places)
+    heats = {each.name: _heats(found, each, list(pictures), device) for each in pair}
     explained += [name for name, maps in heats.items() if maps]
-    test = found.splits.test
-    row_of = {key: row for row, key in enumerate(test.keys)}
-    preprocess = found.contract.preprocess
     shown = []
-    for place in places:
-        try:
-            canvas, _ = preprocess.canvas(preprocess.load(test.source(row_of[found.keys[place]])))
-        except (Unreadable, KeyError):
-            continue
+    for place, (canvas, _) in pictures.items():
         panes = [canvas, *(overlay(*maps[place]) for maps in heats.values() if place in maps)]
         said = [f"{each.name}: {_said(found, each, place)}" for each in pair]
         shown.append(Shown(picture=_beside(panes), caption=_truth(found, place), remark="; ".join(said)))
@@ -120,25 +112,15 @@ def _heats(
     found: Field, entrant: Entrant, places: Sequence[int], device: str
 ) -> Mapping[int, tuple[np.ndarray, np.ndarray]]:
     """Return by place the canvas and the heat map of a model that has a way of explaining itself."""
-    assert found.splits is not None, "pictures are at hand"
     folder = entrant.whole[0].path
     contract = read_contract(folder)
     model = load_model(folder, contract)
-    if not hasattr(model.backbone, "attention"):
+    loaded = canvases(found, contract.preprocess, places)
+    if not loaded or not hasattr(model.backbone, "attention"):
         return {}
     engine = answering_engine(contract.recipe, choose_device(device))
     engine.place(model)
-    row_of = {key: row for row, key in enumerate(found.splits.test.keys)}
-    loaded = {}
-    for place in places:
-        try:
-            source = found.splits.test.source(row_of[found.keys[place]])
-            loaded[place] = contract.preprocess.canvas(contract.preprocess.load(source))
-        except (Unreadable, KeyError):
-            continue
-    if not loaded:
-        return {}
-    batch = batch_of([canvas for canvas, _ in loaded.values()], [frame for _, frame in loaded.values()])
+    batch = batch_of([canvas for canvas, _ in loaded.values()])
     maps = EXPLAINERS["attention"]()(model, engine.ready(batch, contract.preprocess), None)
     return {
         place: (canvas, heat.values) for (place, (canvas, _)), heat in zip(loaded.items(), maps, strict=True)

@@ -114,9 +114,9 @@ def set_side_by_side(entrants: Sequence[Entrant]) -> Field:
         run.path: read_predictions(run.path / PREDICTIONS, SPLIT, first.classes, multi=multi) for run in runs
     }
     keys, dropped = _common(found)
-    parts = {run.path: _parts(run) for run in runs}
+    parts = _parts(runs)
     lost = [path for path, splits in parts.items() if splits is None]
-    _same_pictures({path: splits for path, splits in parts.items() if splits is not None}, keys)
+    _same_pictures({path: splits for path, splits in parts.items() if splits is not None})
     notes = [f"{dropped} test pictures could not be read by every run and are left out."] if dropped else []
     if lost:
         notes.append(
@@ -190,15 +190,24 @@ def _same_labels(answers: Mapping[Path, Answers]) -> None:
             )
 
 
-def _parts(run: Run) -> Splits | None:
-    """Return the parts of the data that a run was made from, or None when it is not there any more."""
-    try:
-        return open_splits(run.recipe(), offline=True)
-    except VitrailError:
-        return None
+def _parts(runs: Sequence[Run]) -> dict[Path, Splits | None]:
+    """Return the parts of the data that runs were made from, each opened once; None for what is gone."""
+    opened: dict[str, Splits | None] = {}
+    parts = {}
+    for run in runs:
+        recipe = run.recipe()
+        seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed
+        what = repr((recipe.where, recipe.data, seed))
+        if what not in opened:
+            try:
+                opened[what] = open_splits(recipe, offline=True)
+            except VitrailError:
+                opened[what] = None
+        parts[run.path] = opened[what]
+    return parts
 
 
-def _same_pictures(parts: Mapping[Path, Splits], keys: Sequence[str]) -> None:
+def _same_pictures(parts: Mapping[Path, Splits]) -> None:
     """Refuse runs of which one was trained on a picture that another was tested on, found by content.
 
     Within one data set rows tell; between two, the pictures' bytes are compared, of those that are as large.
@@ -219,7 +228,6 @@ def _same_pictures(parts: Mapping[Path, Splits], keys: Sequence[str]) -> None:
                     f"{path} learned from {shared:,} pictures that {rival} is tested on{example}: "
                     "a comparison would praise it for what it has seen. Train both on one split."
                 )
-    del keys
 
 
 def _identity(splits: Splits) -> str:

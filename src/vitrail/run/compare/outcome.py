@@ -125,7 +125,7 @@ def find_out(
         entrants=found.entrants,
         ranking=ranking,
         costs=costs,
-        calibration=measure_calibration(found),
+        calibration=measure_calibration(found, ranking),
         agreement=agreement(found) if len(ranked) > 1 else {},
         partings=partings,
         classes=found.contract.classes,
@@ -147,14 +147,15 @@ def _curves(found: Field) -> dict[str, list[tuple[float, Estimate]]]:
     task = found.contract.task
     result: dict[str, list[tuple[float, Estimate]]] = {}
     for each in found.standing:
+        if len(each.runs) == 1:
+            continue
         points = []
         for share in sorted(each.runs):
             drawn = [resampled(found.answers[run.path], task) for run in each.runs[share]]
             whole = 1.0 if found.splits is None else len(found.splits.train) / each.fraction
             value = over_seeds([one.metrics[task.primary] for one in drawn], drawn[0].again)
             points.append((share * whole, value))
-        if len(points) > 1:
-            result[each.name] = points
+        result[each.name] = points
     return result
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -166,8 +166,3 @@ def told(settled: Recipe) -> str:
 def searched_epochs(epochs: int) -> int:
     """Return how many epochs a try of the search trains for."""
     return max(1, round(SEARCH * epochs))
-
-
-def names_of(comparison: Comparison) -> Sequence[str]:
-    """Return the models' names, short enough for one line."""
-    return [Path(name).name for name in comparison.models]

@@ -126,9 +126,12 @@ class Race:
         prepared = prepared_for(given, offline=self.offline)
         for note in dict.fromkeys(note for each in prepared.values() for note in each.notes):
             self.progress.say(f"note: {note}")
-        if not self.frozen.keys() >= prepared.keys():
-            self.frozen |= epochs_within(budget, prepared)
-            self.keep()
+        if new := {name: each for name, each in prepared.items() if name not in self.frozen}:
+            # What was frozen stays: a model that joins gets what the others had, or the same budget.
+            same = dict.fromkeys(new, next(iter(self.frozen.values()), 0))
+            joins = bool(self.frozen) and budget is None
+            self.frozen |= same if joins else epochs_within(budget, new)
+        self.keep()
         return {
             name: replace(
                 given[name], recipe=replace(each.recipe, epochs=self.frozen[name], environment=None)

@@ -12,9 +12,9 @@ import numpy as np
 from vitrail.data.corrupt import CORRUPTIONS, STRENGTHS, corrupt
 from vitrail.measure.paired import over_seeds
 from vitrail.models.vision import Vision
-from vitrail.run.answer import Answers, answer_batch
-from vitrail.run.compare.costs import batch_of, canvases
+from vitrail.run.answer import Answers, answer_batch, batch_of
 from vitrail.run.compare.field import Field
+from vitrail.run.compare.pictures import canvases, spread
 from vitrail.run.compare.statistics import resampled
 from vitrail.run.contract import WEIGHTS, Contract, load_model, read_contract
 from vitrail.run.engine import Engine, answering_engine, choose_device
@@ -70,7 +70,8 @@ def measure_robustness(found: Field, progress: Progress, device: str = "auto") -
         engine.place(model)
         loaded.append((name, model, engine, contract))
     seen = {repr(contract.preprocess.working): contract for *_, contract in loaded}
-    shown = {key: canvases(found, contract, MOST) for key, contract in seen.items()}
+    places = spread(len(found.keys), MOST)
+    shown = {key: canvases(found, contract.preprocess, places) for key, contract in seen.items()}
     levels = [(kind, strength) for kind in CORRUPTIONS for strength in STRENGTHS]
     work = [("", 0), *levels]
     numbers: dict[tuple[str, int], dict[str, list[Any]]] = {each: {} for each in work}
@@ -78,14 +79,11 @@ def measure_robustness(found: Field, progress: Progress, device: str = "auto") -
     progress.begin("making pictures worse", len(work) * len(loaded))
     with ThreadPoolExecutor(2) as pool:
         for kind, strength in work:
-            worse = {
-                key: _worse(pool, pictures, [found.keys[place] for place in kept], kind, strength)
-                for key, (pictures, _, kept) in shown.items()
-            }
+            worse = {key: _worse(pool, found, pictures, kind, strength) for key, pictures in shown.items()}
             for name, model, engine, contract in loaded:
                 key = repr(contract.preprocess.working)
-                _, frames, kept = shown[key]
-                answers = _answers(found, model, engine, contract, worse[key], frames, kept)
+                frames = [frame for _, frame in shown[key].values()]
+                answers = _answers(found, model, engine, contract, worse[key], frames, list(shown[key]))
                 drawn = resampled(answers, task)
                 again = drawn.again
                 numbers[kind, strength].setdefault(name, []).append(drawn.metrics[task.primary])
@@ -97,7 +95,7 @@ def measure_robustness(found: Field, progress: Progress, device: str = "auto") -
     }
     return Robustness(
         metric=task.primary,
-        pictures=max(len(kept) for *_, kept in shown.values()),
+        pictures=max(map(len, shown.values())),
         seeds=len(loaded) // max(len(found.standing), 1),
         values={
             kind: {
@@ -111,13 +109,17 @@ def measure_robustness(found: Field, progress: Progress, device: str = "auto") -
 
 
 def _worse(
-    pool: ThreadPoolExecutor, pictures: Sequence[np.ndarray], keys: Sequence[str], kind: str, strength: int
+    pool: ThreadPoolExecutor,
+    found: Field,
+    pictures: Mapping[int, tuple[np.ndarray, Frame]],
+    kind: str,
+    strength: int,
 ) -> list[np.ndarray]:
     if not strength:
-        return list(pictures)
+        return [canvas for canvas, _ in pictures.values()]
     jobs = [
-        pool.submit(corrupt, picture, kind, strength, seed=0, key=key)
-        for picture, key in zip(pictures, keys, strict=True)
+        pool.submit(corrupt, canvas, kind, strength, seed=0, key=found.keys[place])
+        for place, (canvas, _) in pictures.items()
     ]
     return [job.result() for job in jobs]
 
