@@ -92,6 +92,9 @@ class Head(Protocol):
     def decode(self, output: Any, frames: Sequence[Frame]) -> Sequence[Answer]:
         """Return one answer a sample, in coordinates of the original picture."""
 
+    def about(self, output: Any) -> Sequence[Any]:
+        """Return what each sample's answer is about: what `score` takes None for."""
+
     def score(self, output: Any, about: Any) -> Tensor:
         """Return the scalar per sample (``b``) that an explanation of ``about`` differentiates."""
 

@@ -34,6 +34,7 @@ class TimmBackbone(nn.Module):
         self.strides, self.channels, self.width = trial.strides, trial.channels, trial.width
         self.least, self.multiple, self.only = trial.least, trial.multiple, trial.only
         self._stages, self._normed = list(trial.stages), trial.normed
+        self.final = nn.Identity()  # where the last map passes by, whichever layer of timm's it comes from
 
     def forward(
         self,
@@ -42,16 +43,16 @@ class TimmBackbone(nn.Module):
         levels: bool = True,
     ) -> Features:
         """Return the features; without ``levels`` the summary alone, at the cost of timm's classifier."""
-        enlarged = self._enlarge(pixels)
-        canvas = _pad(enlarged, self.multiple)
+        enlarged, canvas = self.prepared(pixels)
         if levels:
             final, stages = stages_of(self.net, canvas, self._stages, self._normed)
             grids = tuple(
-                _on_grid(stage, stride, canvas, enlarged, pixels)
+                on_grid(stage, stride, canvas, enlarged, pixels)
                 for stage, stride in zip(stages, self.strides, strict=True)
             )
         else:
             final, grids = self.net.forward_features(canvas), ()
+        final = self.final(final)
         prefix = getattr(self.net, "num_prefix_tokens", 0)
         return Features(
             levels=grids,
@@ -59,6 +60,11 @@ class TimmBackbone(nn.Module):
             summary=self.net.forward_head(final, pre_logits=True),
             prefix=final[:, :prefix] if prefix and isinstance(final, Tensor) and final.ndim == 3 else None,
         )
+
+    def prepared(self, pixels: Float[Tensor, "b c H W"]) -> tuple[Tensor, Tensor]:
+        """Return the pictures enlarged, if they must be, and those padded: what the network is given."""
+        enlarged = self._enlarge(pixels)
+        return enlarged, _pad(enlarged, self.multiple)
 
     def _enlarge(self, pixels: Tensor) -> Tensor:
         height, width = pixels.shape[2:]
@@ -74,7 +80,7 @@ def _pad(pixels: Tensor, multiple: int) -> Tensor:
     return F.pad(pixels, (0, width - pixels.shape[3], 0, height - pixels.shape[2]))
 
 
-def _on_grid(stage: Tensor, stride: int, canvas: Tensor, enlarged: Tensor, pixels: Tensor) -> Tensor:
+def on_grid(stage: Tensor, stride: int, canvas: Tensor, enlarged: Tensor, pixels: Tensor) -> Tensor:
     """Bring a stage to the grid that its stride promises on the pictures that were given."""
     stage = _resize(stage, _grid(canvas, stride))  # some networks lose a border (Inception), most do not
     height, width = _grid(enlarged, stride)

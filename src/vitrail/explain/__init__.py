@@ -1,6 +1,20 @@
 """Model, picture and answer to heat maps."""
 
+from vitrail.contracts import Explainer
+from vitrail.explain.about import Versus
 from vitrail.explain.attention import AttentionMap
+from vitrail.explain.cam import Cam, GradCam, GradCamPlusPlus, LayerCam
+from vitrail.explain.gradients import Saliency
+from vitrail.explain.tap import layers_of
 
-EXPLAINERS: dict[str, type[AttentionMap]] = {"attention": AttentionMap}
+__all__ = ["EXPLAINERS", "Versus", "layers_of"]
+
+EXPLAINERS: dict[str, type[Explainer]] = {
+    "saliency": Saliency,
+    "cam": Cam,
+    "grad-cam": GradCam,
+    "grad-cam++": GradCamPlusPlus,
+    "layer-cam": LayerCam,
+    "attention": AttentionMap,
+}
 """The ways to explain an answer, by name."""

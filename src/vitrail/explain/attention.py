@@ -1,7 +1,7 @@
 """Where the class token looked (Dosovitskiy et al. 2020; Caron et al. 2021, "Emerging properties")."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ class AttentionMap:
     """
 
     layer: int = -1
+
+    name: ClassVar[str] = "attention"
+    class_specific: ClassVar[bool] = False
 
     @torch.inference_mode()
     def __call__(self, model: Vision, batch: Batch, about: Any = None) -> list[Heat]:

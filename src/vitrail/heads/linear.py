@@ -62,6 +62,10 @@ class Linear(nn.Module):
             for index, row in enumerate(scores)
         ]
 
+    def about(self, output: Float[Tensor, "b c"]) -> list[str]:
+        """Return each sample's most probable class: what `score` takes None for."""
+        return [self.names[column] for column in output.argmax(dim=1).tolist()]
+
     def score(self, output: Float[Tensor, "b c"], about: About) -> Float[Tensor, " b"]:
         """Return each sample's logit of the class that an explanation is about.
 

@@ -85,6 +85,15 @@ class Attention(nn.Module):
         query, key, _ = self.project(x, rotation)
         return _weights(query, key, _visible(mask, query, causal=self.causal))
 
+    def watched(
+        self, x: Float[Tensor, "b n d"], mask: Mask | None = None, rotation: Rotation | None = None
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b h n n"]]:
+        """Return what ``forward`` returns, outside the kernel, and the weights that it comes from."""
+        query, key, value = self.project(x, rotation)
+        weights = _weights(query, key, _visible(mask, query, causal=self.causal))
+        mixed: Tensor = self.out(rearrange(weights @ value, "b h n c -> b n (h c)"))
+        return mixed, weights
+
 
 class CrossAttention(nn.Module):
     """Let tokens look at others, of another sequence: ``b n d`` and ``b m context`` to ``b n d``."""

@@ -76,6 +76,13 @@ class Block(nn.Module):
         """Return the attention that this layer pays, given what comes into it."""
         return self.mix.weights(self.around_mix.enter(x), mask, rotation)
 
+    def watched(
+        self, x: Float[Tensor, "b n d"], mask: Mask | None = None, rotation: Rotation | None = None
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b h n n"]]:
+        """Return what ``forward`` returns, and the attention that it comes from for who wants gradients."""
+        mixed, weights = self.mix.watched(self.around_mix.enter(x), mask, rotation)
+        return self.fed(self.around_mix.leave(x, mixed), mask), weights
+
 
 class ExpertsBlock(Block):
     """A layer whose feed-forward part is `Experts`: they share the tokens out, and must know which count."""
