@@ -62,3 +62,13 @@ def test_a_network_without_attention_and_a_layer_that_is_not_there():
         AttentionMap(layer=-7)(vision, batch(), None)
     with pytest.raises(UsageError, match="this network has no attention to show"):
         AttentionMap()(Vision(torch.nn.Identity(), vision.head), batch(), None)
+
+
+def test_one_head(make, pictures):
+    vision = make(heads=4)
+    weights = vision.backbone.attention(pictures().pixels["image"])
+    assert AttentionMap(head=3)(vision, pictures(), None)[1].values.ravel() == pytest.approx(
+        weights[1, 3, 0, 1:].tolist(), abs=1e-6
+    )
+    with pytest.raises(UsageError, match="no head 4: each layer has heads 0 to 3"):
+        AttentionMap(head=4)(vision, pictures(), None)

@@ -5,6 +5,8 @@ from vitrail.explain.about import Versus
 from vitrail.explain.attention import AttentionMap
 from vitrail.explain.cam import Cam, GradCam, GradCamPlusPlus, LayerCam
 from vitrail.explain.gradients import Saliency
+from vitrail.explain.occlusion import Occlusion
+from vitrail.explain.relevance import Relevance, Rollout
 from vitrail.explain.tap import layers_of
 
 __all__ = ["EXPLAINERS", "Versus", "layers_of"]
@@ -16,5 +18,8 @@ EXPLAINERS: dict[str, type[Explainer]] = {
     "grad-cam++": GradCamPlusPlus,
     "layer-cam": LayerCam,
     "attention": AttentionMap,
+    "rollout": Rollout,
+    "relevance": Relevance,
+    "occlusion": Occlusion,
 }
 """The ways to explain an answer, by name."""
