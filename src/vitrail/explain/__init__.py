@@ -4,7 +4,7 @@ from vitrail.contracts import Explainer
 from vitrail.explain.about import Versus
 from vitrail.explain.attention import AttentionMap
 from vitrail.explain.cam import Cam, GradCam, GradCamPlusPlus, LayerCam
-from vitrail.explain.gradients import Saliency
+from vitrail.explain.gradients import IntegratedGradients, Saliency, SmoothGrad
 from vitrail.explain.occlusion import Occlusion
 from vitrail.explain.relevance import Relevance, Rollout
 from vitrail.explain.tap import layers_of
@@ -13,6 +13,8 @@ __all__ = ["EXPLAINERS", "Versus", "layers_of"]
 
 EXPLAINERS: dict[str, type[Explainer]] = {
     "saliency": Saliency,
+    "smoothgrad": SmoothGrad,
+    "integrated-gradients": IntegratedGradients,
     "cam": Cam,
     "grad-cam": GradCam,
     "grad-cam++": GradCamPlusPlus,
