@@ -40,7 +40,7 @@ class Rollout:
             passed = (paid + torch.eye(paid.shape[1], device=paid.device)) / 2
             flows[:] = [passed @ flows[0] if flows else passed]
 
-        with at_rest(model, batch) as ready, torch.no_grad(), _on_blocks(blocks_of(model), flow):
+        with at_rest(model, batch) as ready, torch.no_grad(), on_blocks(blocks_of(model), flow):
             model.features(ready, levels=False)
         arrived = torch.einsum("n,bnm->bm", summing(model.backbone, flows[0]), flows[0])
         return heats(on_patches(model.backbone, ready, arrived), about, self.name)
@@ -67,7 +67,7 @@ class Relevance:
         blocks, given = blocks_of(model), list[tuple[Any, ...]]()
         with at_rest(model, batch) as ready:
             with (
-                _on_blocks(blocks, lambda _, entered: given.append(entered)),
+                on_blocks(blocks, lambda _, entered: given.append(entered)),
                 gradients_from(blocks[-1]) as leaves,
             ):
                 scores, settled = ask(model, ready, about)
@@ -110,7 +110,7 @@ def on_patches(backbone: Any, batch: Batch, row: Float[Tensor, "b n"]) -> Float[
 
 
 @contextmanager
-def _on_blocks(blocks: list[nn.Module], do: Any) -> Iterator[None]:
+def on_blocks(blocks: list[nn.Module], do: Any) -> Iterator[None]:
     """Call ``do`` with each block and what enters it."""
     handles = [block.register_forward_pre_hook(do) for block in blocks]
     try:
