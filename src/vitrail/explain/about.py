@@ -29,9 +29,16 @@ def ask(model: Any, batch: Batch, about: Any) -> tuple[Tensor, Any]:
     """
     output = model.outputs(batch)
     settled = _settled(model.head, output, about)
-    if isinstance(settled, Versus):
-        return model.head.score(output, settled.a) - model.head.score(output, settled.b), settled
-    return model.head.score(output, settled), settled
+    return scored(model.head, output, settled), settled
+
+
+def scored(head: Any, output: Any, about: Any) -> Tensor:
+    """Return each sample's score, ``b``, of what a head has said already."""
+    if isinstance(about, Versus):
+        difference: Tensor = head.score(output, about.a) - head.score(output, about.b)
+        return difference
+    score: Tensor = head.score(output, about)
+    return score
 
 
 def repeated(about: Any, times: int) -> Any:
@@ -39,6 +46,13 @@ def repeated(about: Any, times: int) -> Any:
     if isinstance(about, Versus):
         return Versus(repeated(about.a, times), repeated(about.b, times))
     return [*about] * times if _one_each(about) else about
+
+
+def taken(about: Any, indices: Sequence[int]) -> Any:
+    """Return what is asked of some samples of a batch, in this order."""
+    if isinstance(about, Versus):
+        return Versus(taken(about.a, indices), taken(about.b, indices))
+    return [about[index] for index in indices] if _one_each(about) else about
 
 
 def of_sample(about: Any, index: int) -> Any:
