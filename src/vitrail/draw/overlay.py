@@ -31,18 +31,33 @@ def overlay(
         raise ValueError("a frame needs the canvas's size, and the other way round")
     if frame is not None and frame.size != (image.height, image.width):
         raise ValueError(f"the frame is of a {frame.size} picture, this one is {(image.height, image.width)}")
-    height, width = canvas or (image.height, image.width)
-    a, b, c, d, e, f = frame.matrix if frame else (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-    across, down = values.shape[1] / width, values.shape[0] / height
-    home = (across * a, across * b, across * c, down * d, down * e, down * f)
-
-    peak = float(values.max(initial=0))
-    share = np.asarray(values / peak if peak > 0 else values, np.float32)
-    heat, seen = (_move(layer, image.size, home, smooth) for layer in (share, np.ones_like(share)))
-    strength = alpha * (seen > 0.5)[:, :, None]
+    heat, seen = heat_at(values, image.size, frame, canvas, smooth=smooth)
+    strength = alpha * seen[:, :, None]
     grey = np.asarray(image.convert("L"), np.float32)[:, :, None]
     mixed = (1 - strength) * grey + strength * paint_heat(heat)
     return Image.fromarray(np.round(mixed).astype(np.uint8))
+
+
+def heat_at(
+    values: np.ndarray,
+    size: Size,
+    frame: Frame | None = None,
+    canvas: Size | None = None,
+    *,
+    smooth: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the heat of each pixel of a picture of ``size`` (width, height), and whether the model saw it.
+
+    The heat is a share of the strongest. ``frame`` and ``canvas`` (height, width) say where ``values`` lie.
+    """
+    width, height = canvas[::-1] if canvas else size
+    a, b, c, d, e, f = frame.matrix if frame else (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    across, down = values.shape[1] / width, values.shape[0] / height
+    home = (across * a, across * b, across * c, down * d, down * e, down * f)
+    peak = float(values.max(initial=0))
+    share = np.asarray(values / peak if peak > 0 else values, np.float32)
+    heat, seen = (_move(layer, size, home, smooth) for layer in (share, np.ones_like(share)))
+    return heat, seen > 0.5
 
 
 def _move(
