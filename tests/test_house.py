@@ -244,6 +244,7 @@ def test_one_screen():
     ("verb", "words"),
     [
         ("evaluate", "EvaluateWords"),
+        ("explain", "ExplainWords"),
         ("models", "ModelsWords"),
         ("predict", "PredictWords"),
         ("show", "ShowWords"),

@@ -7,6 +7,7 @@ from vitrail.cli import VERBS, main
 from vitrail.cli.compare import CompareWords
 from vitrail.cli.demo import DemoWords
 from vitrail.cli.evaluate import EvaluateWords
+from vitrail.cli.explain import ExplainWords
 from vitrail.cli.export import ExportWords
 from vitrail.cli.models import ModelsWords
 from vitrail.cli.parse import flags
@@ -24,6 +25,7 @@ def test_the_public_flags_are_a_snapshot_changed_deliberately():
         "compare": flags(CompareWords()),
         "demo": flags(DemoWords()),
         "evaluate": flags(EvaluateWords()),
+        "explain": flags(ExplainWords()),
         "export": flags(ExportWords()),
         "models": flags(ModelsWords()),
         "predict": flags(PredictWords()),
@@ -102,6 +104,9 @@ def test_every_verb_is_in_the_help_and_has_its_own(capsys):
         (["compare", "--resume", "nowhere"], "no such file"),
         (["compare", "digits", "--resume", "nowhere"], "leave the other words out"),
         (["predict", "nowhere", "a.jpg"], "nowhere: no such run"),
+        (["explain", "nowhere", "a.jpg"], "nowhere: no such run"),
+        (["explain", "run", "a.jpg", "--methods", "cam"], "--methods: unknown flag. Did you mean --method"),
+        (["explain"], "RUN is missing"),
         (["evaluate"], "RUN is missing"),
         (["show", "vit-s61x"], "vit-s61x"),
     ],

@@ -16,6 +16,7 @@ VERBS = {
     "compare": "DATA --models A B: which model is better, and how sure that is; or RUN RUN",
     "evaluate": "RUN [DATA]: metrics with intervals, per class, calibration",
     "predict": "RUN PICTURES...: answers as JSON lines, CSV, or the dicts of transformers' pipelines",
+    "explain": "RUN PICTURES...: where the model looked when it answered, and how far that can be trusted",
     "export": "RUN --format transformers|timm: a folder that these libraries load, with equal answers",
     "models": "[WORD]: which models there are",
     "show": "RUN or MODEL: what it is made of",
@@ -37,6 +38,7 @@ Examples:
   vitrail compare pictures/ --models vit-s16 resnet50 --seeds 5
   vitrail evaluate run
   vitrail predict run new/*.jpg --out answers
+  vitrail explain run new/*.jpg --out why
 
 vitrail VERB --help tells more. Every verb takes --json: one JSON object on standard output.
 """

@@ -59,7 +59,7 @@ def presentable(value: Any, hidden: Sequence[str] = HIDDEN) -> Any:
     """Return ``value`` as an instance of a subclass whose flags read well.
 
     Names (chosen by `--model`, `--task`, `--head`) are hidden, a field called ``where``, ``run`` or
-    ``pictures`` is positional, and None is not offered as a word.
+    ``pictures`` is positional unless it is a number, and None is not offered as a word.
     """
     kind = type(value)
     hints = get_type_hints(kind, include_extras=True)
@@ -72,7 +72,7 @@ def presentable(value: Any, hidden: Sequence[str] = HIDDEN) -> Any:
             changed.append((part.name, type(current), field()))
         elif part.name in hidden:
             changed.append((part.name, Annotated[hints[part.name], tyro.conf.Suppress], field()))
-        elif part.name in POSITIONAL:
+        elif _positional(part.name, current):
             metavar = tyro.conf.arg(metavar=POSITIONAL[part.name])
             changed.append((part.name, Annotated[hints[part.name], tyro.conf.Positional, metavar], field()))
         elif type(None) in get_args(hints[part.name]):
@@ -88,11 +88,16 @@ def presentable(value: Any, hidden: Sequence[str] = HIDDEN) -> Any:
 POSITIONAL = {
     "where": "DATA",
     "run": "RUN",
+    "data": "DATA",
     "pictures": "PICTURES",
+    "files": "PICTURES",
     "word": "WORD",
     "words": "DATA|RUN",
-    "data": "DATA",
 }
+
+
+def _positional(name: str, value: Any) -> bool:
+    return name in POSITIONAL and not isinstance(value, int)
 
 
 def plain(value: Any) -> dict[str, Any]:
@@ -109,8 +114,10 @@ def plain(value: Any) -> dict[str, Any]:
 
 def flags(words: Any, hidden: Sequence[str] = HIDDEN) -> list[str]:
     """Return the flags that a verb understands, as they are typed."""
-    names = (name for name in plain(words) if name.split(".")[-1] not in (*hidden, *POSITIONAL))
-    return sorted(f"--{name.replace('_', '-')}" for name in names)
+    names = {name: name.split(".")[-1] for name in plain(words)}
+    values = plain(words)
+    known = [name for name, own in names.items() if own not in hidden and not _positional(own, values[name])]
+    return sorted(f"--{name.replace('_', '-')}" for name in known)
 
 
 def reject_unknown(argv: Sequence[str], words: Any, verb: str) -> None:

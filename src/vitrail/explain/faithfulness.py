@@ -5,6 +5,7 @@ model stays of what was explained. What a map is worth shows beside two that kno
 random, and the picture's own edges (Adebayo et al. 2018, "Sanity checks for saliency maps").
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,6 +27,8 @@ MEASURES: dict[str, Literal["max", "min"]] = {"insertion": "max", "deletion": "m
 """The measures, and which way each is better."""
 HEAT, BASELINES = "heat", ("random", "edge")
 """What the maps are called: the one that is judged, and those that know nothing of the model."""
+STANDARD = 224
+"""The side in pixels of the pictures that ``at_once`` counts."""
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """The shares of a picture that ROAD takes away."""
 
@@ -87,8 +90,9 @@ class Judge:
 
     All maps are judged on the same ``cells``, so many along the longer side of the canvas. The order of a
     finer map would scatter what is taken away, and single pixels upset a network more than one hole of the
-    same size, whatever they show. ``at_once`` changed pictures are answered together, which bounds the
-    memory. Chance comes from ``seed`` and the picture, so that no number depends on the batch.
+    same size, whatever they show. ``at_once`` changed pictures of 224 x 224 are answered together, fewer
+    larger ones, which bounds the memory. Chance comes from ``seed`` and the picture, so that no number
+    depends on the batch.
     """
 
     steps: int = 14
@@ -145,6 +149,7 @@ class _Trial:
     def __init__(self, judge: Judge, model: Vision, batch: Batch, about: Any) -> None:
         self.judge, self.model, self.batch, self.about = judge, model, batch, about
         self.pixels = batch.pixels["image"]
+        self.at_once = max(1, judge.at_once * STANDARD**2 // max(STANDARD**2, math.prod(_size(self.pixels))))
         self.grounds = {"insertion": blurred(self.pixels), "deletion": blank(self.pixels)}
         every = range(len(self.pixels))
         self.whole, self.sure = self._ask(self.pixels, every)
@@ -164,8 +169,8 @@ class _Trial:
             for sample in range(len(maps))
         ]
         values = []
-        for first in range(0, len(copies), self.judge.at_once):
-            some = copies[first : first + self.judge.at_once]
+        for first in range(0, len(copies), self.at_once):
+            some = copies[first : first + self.at_once]
             values.append(self._ask(self._changed(some, orders), [copy.sample for copy in some])[0])
         answers = torch.cat(values) if values else self.whole[:0]
         by_kind = {kind: [i for i, copy in enumerate(copies) if copy.kind == kind] for kind in wanted}

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image
@@ -14,16 +14,21 @@ from vitrail.data.faults import Unreadable
 from vitrail.data.names import storable
 from vitrail.data.readers import listing
 from vitrail.errors import UsageError
+from vitrail.explain.faithfulness import Judge
 from vitrail.models.vision import Vision
 from vitrail.run.answer import answer_batch, batch_of
 from vitrail.run.contract import FILE, Contract, load_model, read_contract
 from vitrail.run.engine import Engine, answering_engine, choose_device
+from vitrail.run.explain.choice import default_method, explainer_of
+from vitrail.run.explain.explanation import Explained, Explanation, explain_each
 from vitrail.run.folder import Run
 from vitrail.run.pretrained import load_pretrained, names_a_model
-from vitrail.values import Answer, Frame, Source
+from vitrail.values import Answer, Batch, Frame, Source
 
 Picture = Source | os.PathLike[str] | Image.Image
 """What can be asked about: a path, an encoded file, an array ``h w [c]``, or a Pillow picture."""
+Loaded = tuple[np.ndarray, Frame] | Unreadable
+"""What the model sees of a picture, and where that lies on it; or why it cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,33 +86,81 @@ class Predictor:
 
     def stream(self, pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Answer | Unreadable]]:
         """Answer pictures batch by batch; one that cannot be read has its error in place of an answer."""
-        waiting: list[tuple[Picture, tuple[np.ndarray, Frame] | Unreadable]] = []
+        for waiting in self.batches(pictures, self.batch):
+            good = [loaded for _, loaded in waiting if not isinstance(loaded, Unreadable)]
+            answers: Iterator[Answer] = iter(())
+            if good:
+                batch = batch_of(*zip(*good, strict=True))
+                answers = iter(answer_batch(self.model, batch, self.engine, self.contract.preprocess))
+            for picture, loaded in waiting:
+                yield picture, loaded if isinstance(loaded, Unreadable) else next(answers)
+
+    def explain(
+        self,
+        pictures: Picture | Iterable[Picture],
+        method: str | None = None,
+        about: Any = None,
+        layer: str | None = None,
+        *,
+        trust: bool = False,
+    ) -> list[Explanation]:
+        """Explain the answers to pictures, in order; one that cannot be read is an error that names it.
+
+        ``method`` is one of `vitrail.explain.EXPLAINERS` (None: what suits the model). ``about`` is a class,
+        or a `vitrail.explain.Versus` of two, for all pictures (None: each picture's own answer). ``layer`` is
+        one of `vitrail.explain.layers_of`. With ``trust`` each explanation says how it does beside a map at
+        random and the picture's edges, which asks the model about a hundred times a picture.
+
+        Raises UsageError for a method, a layer or a class that there is not, and for a method that is not for
+        this model.
+        """
+        explanations = []
+        for _, found in self.explain_stream(_each(pictures), method, about, layer, trust=trust):
+            if isinstance(found, Unreadable):
+                raise found
+            explanations.append(found)
+        return explanations
+
+    def explain_stream(
+        self,
+        pictures: Iterable[Picture],
+        method: str | None = None,
+        about: Any = None,
+        layer: str | None = None,
+        *,
+        trust: bool = False,
+    ) -> Iterator[tuple[Picture, Explanation | Unreadable]]:
+        """Explain pictures batch by batch; one that cannot be read has its error in place of that."""
+        chosen = method or default_method(self.model)
+        explainers = {chosen: explainer_of(self.model, chosen, layer)}
+        judge = Judge() if trust else None
+        for picture, found in explain_each(self, pictures, explainers, about, layer=layer, judge=judge):
+            if isinstance(found, Explained) and found.refused:
+                raise UsageError(f"{chosen}: {found.refused[chosen]}")
+            yield picture, found.by_method[chosen] if isinstance(found, Explained) else found
+
+    def batches(self, pictures: Iterable[Picture], size: int) -> Iterator[list[tuple[Picture, Loaded]]]:
+        """Load pictures, so many at a time."""
+        waiting: list[tuple[Picture, Loaded]] = []
         for picture in pictures:
             waiting.append((picture, self._load(picture)))
-            if len(waiting) == self.batch:
-                yield from self._answer(waiting)
+            if len(waiting) == size:
+                yield waiting
                 waiting = []
-        yield from self._answer(waiting)
+        if waiting:
+            yield waiting
 
-    def _load(self, picture: Picture) -> tuple[np.ndarray, Frame] | Unreadable:
+    def ready(self, canvases: Sequence[tuple[np.ndarray, Frame]]) -> Batch:
+        """Return canvases as a batch on the model's device, normalised."""
+        return self.engine.ready(batch_of(*zip(*canvases, strict=True)), self.contract.preprocess)
+
+    def _load(self, picture: Picture) -> Loaded:
         """Return what the model sees of a picture, and where, or why it cannot be read."""
         preprocess = self.contract.preprocess
         try:
             return preprocess.canvas(preprocess.load(_source(picture)))
         except Unreadable as fault:
             return fault
-
-    def _answer(
-        self, waiting: Sequence[tuple[Picture, tuple[np.ndarray, Frame] | Unreadable]]
-    ) -> Iterator[tuple[Picture, Answer | Unreadable]]:
-        good = [loaded for _, loaded in waiting if not isinstance(loaded, Unreadable)]
-        answers: Iterator[Answer] = iter(())
-        if good:
-            canvases, frames = zip(*good, strict=True)
-            batch = batch_of(canvases, frames)
-            answers = iter(answer_batch(self.model, batch, self.engine, self.contract.preprocess))
-        for picture, loaded in waiting:
-            yield picture, loaded if isinstance(loaded, Unreadable) else next(answers)
 
 
 def find_pictures(words: Sequence[str]) -> list[str]:

@@ -1,0 +1,290 @@
+"""`vitrail explain`."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from vitrail.cli.parse import Common, parse
+from vitrail.cli.say import emit, show_table, tell
+from vitrail.contracts import Explainer
+from vitrail.data.faults import Unreadable
+from vitrail.data.names import storable
+from vitrail.errors import UsageError, VitrailError
+from vitrail.explain import EXPLAINERS, Versus, layers_of
+from vitrail.explain.faithfulness import BASELINES, HEAT, MEASURES, Judge
+from vitrail.models.vision import Vision
+from vitrail.run.explain.benchmark import PICTURES, Benchmark, benchmark
+from vitrail.run.explain.choice import default_method, explainer_of, find_class, layer_field
+from vitrail.run.explain.explanation import explain_each
+from vitrail.run.explain.keep import BESIDE, TITLES, Keeper
+from vitrail.run.explain.page import number, verdict, write_benchmark
+from vitrail.run.files import first_free, replacing
+from vitrail.run.predict import Predictor, find_pictures
+from vitrail.run.progress import follow, reporter
+
+ABOUT = (
+    "Show where a model looked when it answered: for each picture the original beside its heat map, the map "
+    "as numbers, and how far it can be trusted. A picture that cannot be read is named and does not stop the "
+    "rest."
+)
+EXAMPLES = """\
+vitrail explain run cat.jpg
+vitrail explain run new/ --method grad-cam --trust --out why
+vitrail explain run cat.jpg --method all
+vitrail explain run cat.jpg --about lynx
+vitrail explain run cat.jpg --about cat --rather-than lynx
+vitrail explain run --list-layers
+vitrail explain run --benchmark pictures/ --pictures 200
+vitrail explain google/vit-base-patch16-224 cat.jpg"""
+
+ALL = "all"
+LINES = 20
+"""Rows of the table: more are in the file."""
+EXPORTED = (".onnx", ".tflite", ".engine", ".pt2")
+"""Endings of files that answer and hold no network."""
+FILE = "explanations.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainWords(Common):
+    """Explain answers."""
+
+    run: str = tyro.MISSING
+    """A run folder; or a classifier of others: a folder of transformers or timm, a Hub id, a timm name."""
+    files: tuple[str, ...] = ()
+    """Files, folders (searched through) and patterns."""
+    method: tuple[str, ...] = ()
+    """One or more methods, or all that this network allows (default: what suits the network)."""
+    about: str | None = None
+    """The class to explain (default: each picture's own answer)."""
+    rather_than: str | None = None
+    """Explain why --about, or the answer, and not this class."""
+    layer: str | None = None
+    """The layer to look at (default: the last that says where)."""
+    list_layers: bool = False
+    """Name the layers that --layer may name, and stop."""
+    out: str | None = None
+    """The folder to write into (default: explained, or the next that is free)."""
+    trust: bool = False
+    """Say how each heat map does beside a map at random and the picture's edges (some hundred answers)."""
+    contours: bool = False
+    """Lines of equal heat on the picture in place of colours over it."""
+    benchmark: str | None = None
+    """Measure the methods on pictures of this data, instead of explaining pictures."""
+    pictures: int = PICTURES
+    """With --benchmark: how many pictures."""
+    masks: str | None = None
+    """With --benchmark: a folder with a mask of the object for each picture, under the picture's name."""
+    batch: int = 8
+    """Pictures explained at a time, at most 8."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto."""
+    offline: bool = False
+    """Never touch the network."""
+
+
+def run(argv: Sequence[str]) -> None:
+    """Explain, and write what was found out."""
+    words = parse(ExplainWords(), argv, verb="explain", about=ABOUT, examples=EXAMPLES)
+    _check(words)
+    predictor = Predictor.load(
+        words.run, device=words.device, batch=words.batch, merge=0, offline=words.offline
+    )
+    if words.list_layers:
+        _list_layers(words, predictor.model)
+        return
+    explainers = _explainers(words, predictor.model)
+    about = _about(words, predictor.contract.classes)
+    if words.benchmark is not None:
+        _benchmark(words, predictor, explainers, about)
+    else:
+        _explain(words, predictor, explainers, about)
+
+
+def _check(words: ExplainWords) -> None:
+    """Refuse words that do not go together, before anything is loaded."""
+    if words.run.lower().endswith(EXPORTED):
+        raise UsageError(
+            f"{words.run}: an exported file answers, and has no layers or gradients to explain answers by.\n"
+            "Explain the run that it was exported from."
+        )
+    if words.batch < 1:
+        raise UsageError(f"--batch {words.batch}: it is 1 or more.")
+    if words.benchmark is None and words.masks is not None:
+        raise UsageError("--masks are for --benchmark: name the data whose objects they show.")
+    if words.benchmark is not None and words.files:
+        raise UsageError("--benchmark measures on its own data: leave the pictures out.")
+    if words.benchmark is None and not words.files and not words.list_layers:
+        raise UsageError("PICTURES is missing. See vitrail explain --help")
+
+
+def _list_layers(words: ExplainWords, model: Vision) -> None:
+    names = layers_of(model)
+    looking = [name for name, kind in EXPLAINERS.items() if isinstance(layer_field(kind), str | None)]
+    if words.json:
+        emit({"layers": names, "methods": looking})
+        return
+    print("\n".join(names))  # noqa: T201
+    tell(f"In the order that data passes them, for {', '.join(looking)}.")
+
+
+def _explainers(words: ExplainWords, model: Vision) -> dict[str, Explainer]:
+    """Return the methods that are named: for all, those that look at no such layer look where they would."""
+    if ALL in words.method:
+        if len(words.method) > 1:
+            raise UsageError("--method all: leave the other methods out.")
+        at_layers = {name for name, kind in EXPLAINERS.items() if isinstance(layer_field(kind), str | None)}
+        return {
+            name: explainer_of(model, name, words.layer if name in at_layers else None) for name in EXPLAINERS
+        }
+    if words.benchmark is not None and not words.method:
+        return {name: explainer_of(model, name) for name in EXPLAINERS}
+    names = words.method or (default_method(model),)
+    return {name: explainer_of(model, name, words.layer) for name in names}
+
+
+def _about(words: ExplainWords, classes: Sequence[str]) -> Any:
+    about = None if words.about is None else find_class(words.about, classes)
+    if words.rather_than is None:
+        return about
+    return Versus(about, find_class(words.rather_than, classes, "--rather-than"))
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def _explain(
+    words: ExplainWords, predictor: Predictor, explainers: Mapping[str, Explainer], about: Any
+) -> None:
+    """Explain pictures one after the other, so that thousands take no more memory than a few."""
+    files = find_pictures(words.files)
+    folder = _folder(words.out)
+    keeper = Keeper(folder, predictor.contract.preprocess, contours=words.contours)
+    judge = Judge() if words.trust else None
+    stream = explain_each(predictor, files, explainers, about, layer=words.layer, judge=judge)
+    broken: dict[str, str] = {}
+    refused: dict[str, str] = {}
+
+    def lines() -> Iterator[dict[str, Any]]:
+        for file, found in follow(reporter(), "explaining", stream, len(files)):
+            name = storable(str(file))
+            try:
+                if isinstance(found, Unreadable):
+                    raise found
+                refused.update(found.refused)
+                if not found.by_method:
+                    each, reason = next(iter(refused.items()))
+                    raise UsageError(f"{each}: {reason}")
+                yield from keeper.keep(str(file), found)
+            except Unreadable as fault:
+                broken[name] = fault.reason
+                tell(f"not read: {fault}")
+                yield {"file": name, "error": fault.reason}
+
+    kept: list[dict[str, Any]] = []
+    with replacing(folder / FILE) as draft, draft.open("w", encoding="utf-8") as text:
+        for line in lines():
+            text.write(json.dumps(line, ensure_ascii=False) + "\n")
+            kept += [line] if "error" not in line else []
+        if not kept:
+            fault = next(iter(broken.items()))
+            raise VitrailError(
+                f"none of {len(files)} pictures could be read; the first: {fault[0]}: {fault[1]}"
+            )
+    for name, reason in refused.items():
+        tell(f"without {name}: {reason}")
+    if words.json:
+        emit({"out": str(folder), "explanations": kept, "broken": broken, "refused": refused})
+        return
+    _tell_explanations(kept, trust=words.trust, many=len(explainers) > 1)
+    tell(f"\n{len(kept):,} explanations in {folder}")
+
+
+def _tell_explanations(kept: Sequence[Mapping[str, Any]], *, trust: bool, many: bool) -> None:
+    """Print a short table."""
+    other = any(line["about"] != line["answer"].get("label") for line in kept)
+    columns = ["picture", "answer", *(["about"] if other else []), *(["method"] if many else [])]
+    texts = len(columns)
+    if trust:
+        columns += [f"{TITLES[name]} (random, edges)" for name in MEASURES]
+    rows = []
+    for line in kept[:LINES]:
+        answer = line["answer"]
+        label = answer.get("label", "")
+        said = ", ".join(label) if isinstance(label, list) else label
+        row = [line["file"], f"{said} {answer.get('score', float('nan')):.1%}"]
+        row += [line["about"]] if other else []
+        row += [line["method"]] if many else []
+        if trust:
+            marks = line["trust"]
+            numbers = {name: [_short(marks[each][name]) for each in (HEAT, *BASELINES)] for name in MEASURES}
+            row += [f"{ours} ({random}, {edge})" for ours, random, edge in numbers.values()]
+        rows.append(row)
+    show_table("", columns, rows, right=range(texts, len(columns)))
+    if len(kept) > LINES:
+        tell(f"and {len(kept) - LINES:,} more in {FILE}")
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _folder(out: str | None) -> Path:
+    if out is not None:
+        return Path(out)
+    return first_free(lambda number: Path("explained" if number == 1 else f"explained-{number}"))
+
+
+# ---------------------------------------------------------------- methods
+
+
+def _benchmark(
+    words: ExplainWords, predictor: Predictor, explainers: Mapping[str, Explainer], about: Any
+) -> None:
+    """Measure methods on data, and write a table and a page."""
+    assert words.benchmark is not None, "there is data to measure on"
+    folder = _folder(words.out)
+    found = benchmark(
+        predictor,
+        words.benchmark,
+        explainers,
+        pictures=words.pictures,
+        about=about,
+        masks=words.masks,
+        offline=words.offline,
+        progress=reporter(),
+    )
+    write_benchmark(found, folder)
+    for name, reason in found.broken.items():
+        tell(f"not read: {name}: {reason}")
+    for name, reason in found.refused.items():
+        tell(f"without {name}: {reason}")
+    if words.json:
+        emit({"out": str(folder)} | found.to_dict())
+        return
+    _tell_benchmark(found)
+    tell(f"\nreport   {folder / 'report.html'}")
+
+
+def _tell_benchmark(found: Benchmark) -> None:
+    known = any(each.inside is not None for each in found.standings)
+    columns = ["method", *(TITLES[name] for name in MEASURES), *(["inside", "points"] if known else [])]
+    columns += ["shuffled", "s/picture"]
+    rows = []
+    for each in found.standings:
+        row = [BESIDE.get(each.method, each.method)]
+        row += [
+            number(each.marks[name]) + (" *" if each.method not in BASELINES and each.better(name) else "")
+            for name in MEASURES
+        ]
+        row += [number(each.inside), number(each.points)] if known else []
+        row += [_short(each.alike), "–" if each.seconds is None else f"{each.seconds:.3f}"]
+        rows.append(row)
+    title = f"{found.pictures:,} pictures of {found.data}, means (95 % interval)"
+    show_table(title, columns, rows, right=range(1, len(columns)))
+    tell("* better than a map at random. Insertion and ROAD: more is better; deletion: less is better.")
+    tell(verdict(found))

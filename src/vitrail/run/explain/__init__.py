@@ -1,0 +1,1 @@
+"""Explaining answers: which method, for which pictures, how far it can be trusted, and what is kept of it."""

@@ -1,0 +1,86 @@
+"""Which method explains a model, and what the words for a method, a layer and a class mean."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Any
+
+from vitrail.contracts import Explainer
+from vitrail.errors import UsageError, nearest
+from vitrail.explain import EXPLAINERS, layers_of
+from vitrail.models.vision import Vision
+
+PREFERRED: Mapping[str, Sequence[str]] = {
+    "attention": ("relevance", "attention"),
+    "maps": ("layer-cam", "grad-cam"),
+    "other": ("occlusion",),
+}
+"""The methods for each kind of backbone, the best first: with attention of ours, with layers that lie on a
+grid, and others. So far the papers say so: what `vitrail explain MODEL --benchmark DATA` finds is to
+confirm it."""
+
+
+def default_method(model: Vision) -> str:
+    """Return the name of the method that a model is explained by when none is named."""
+    attends = hasattr(model.backbone, "attention")
+    kind = "attention" if attends else "maps" if layers_of(model) else "other"
+    return next((name for name in PREFERRED[kind] if name in EXPLAINERS), next(iter(EXPLAINERS)))
+
+
+def explainer_of(model: Vision, method: str | None = None, layer: str | None = None) -> Explainer:
+    """Return the method of a name (None: the default), at a layer of this model.
+
+    Raises UsageError for a method that is unknown or looks at no layer, and for a layer that is not there.
+    """
+    name = default_method(model) if method is None else method
+    if name not in EXPLAINERS:
+        raise UsageError(
+            f"--method {name}: unknown.{nearest(name, EXPLAINERS)} There are {', '.join(EXPLAINERS)}."
+        )
+    kind = EXPLAINERS[name]
+    if layer is None:
+        return kind()
+    default = layer_field(kind)
+    if default is MISSING:
+        those = [each for each, other in EXPLAINERS.items() if layer_field(other) is not MISSING]
+        raise UsageError(f"--layer {layer}: {name} looks at no layer. Those that do: {', '.join(those)}.")
+    if isinstance(default, int):
+        return kind(layer=_numbered(name, layer))  # type: ignore[call-arg]
+    known = layers_of(model)
+    if layer not in known:
+        there = f"This network has {', '.join(known)}." if known else "This network names none."
+        raise UsageError(f"--layer {layer}: there is no such layer.{nearest(layer, known)} {there}")
+    return kind(layer=layer)  # type: ignore[call-arg]
+
+
+def layer_field(kind: Any) -> Any:
+    """Return the layer that a method looks at unless told otherwise, or MISSING where it looks at none."""
+    return next((field.default for field in fields(kind) if field.name == "layer"), MISSING)
+
+
+def _numbered(method: str, layer: str) -> int:
+    try:
+        return int(layer)
+    except ValueError:
+        raise UsageError(f"--layer {layer}: for {method} it is a number, from 0, or from -1 back.") from None
+
+
+def find_class(word: str, classes: Sequence[str], flag: str = "--about") -> str:
+    """Return the class that a word names: as it is written, or as one of the names that a class goes by.
+
+    Classes of others are often called by several names, with commas between them ("tabby, tabby cat").
+    Raises UsageError, with the nearest, for a word that names none, or more than one.
+    """
+    if word in classes:
+        return word
+    alike = word.strip().casefold()
+    found = [
+        name
+        for name in classes
+        if alike in (name.casefold(), *(part.strip().casefold() for part in name.split(",")))
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"{flag} {word}: that names {len(found)} classes: {'; '.join(found[:5])}.")
+    listed = f" The classes are {', '.join(classes)}." if len(classes) <= 12 else ""
+    raise UsageError(f"{flag} {word}: the model knows no such class.{nearest(word, classes)}{listed}")

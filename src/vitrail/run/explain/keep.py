@@ -1,0 +1,156 @@
+"""What is kept of explanations: pictures, heat maps as numbers, and a line for each."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from vitrail.data.decode import decode_upright
+from vitrail.data.names import storable
+from vitrail.draw.explained import explained, explained_sheet
+from vitrail.draw.sheet import Pixels
+from vitrail.explain import EXPLAINERS
+from vitrail.explain.faithfulness import BASELINES, HEAT, MEASURES, Trust
+from vitrail.run.content import percent
+from vitrail.run.explain.explanation import Explained, Explanation, in_words
+from vitrail.run.files import write_atomic
+from vitrail.values import Answer, Frame, Label
+
+if TYPE_CHECKING:
+    from vitrail.data.preprocess import Preprocess
+
+TITLES = {"insertion": "insertion", "deletion": "deletion", "road": "ROAD"}
+"""What the measures are called."""
+BESIDE = {"random": "random map", "edge": "edges"}
+"""What the baselines are called."""
+
+
+class Keeper:
+    """Writes explanations into a folder, under names that no two of them share."""
+
+    def __init__(self, folder: Path, preprocess: Preprocess, *, contours: bool = False) -> None:
+        self.folder, self.preprocess, self.contours = folder, preprocess, contours
+        self._taken: set[str] = set()
+
+    def keep(self, file: str, found: Explained) -> list[dict[str, Any]]:
+        """Write what was found out about a picture; return one line a method.
+
+        Of each method a picture and the heat map as ``.npy`` (float32 ``h w``, on the method's grid); with
+        several methods also a sheet of them all. Raises Unreadable when the file is gone.
+        """
+        stem = self._name(storable(Path(file).stem))
+        source = decode_upright(file, 3, None, self.preprocess.max_pixels, self.preprocess.frames).pixels
+        lines = []
+        for method, each in found.by_method.items():
+            picture, heat = f"{stem}.{method}.png", f"{stem}.{method}.npy"
+            self._save(picture, draw(source, each, contours=self.contours))
+            numbers = io.BytesIO()
+            np.save(numbers, each.heat.values.astype(np.float32))
+            write_atomic(self.folder / heat, numbers.getvalue())
+            lines.append({"file": storable(file), **each.to_dict(), "picture": picture, "heat": heat})
+        if len(found.by_method) > 1:
+            sheet = f"{stem}.png"
+            self._save(sheet, draw_sheet(source, found.by_method, contours=self.contours))
+            lines = [line | {"sheet": sheet} for line in lines]
+        return lines
+
+    def _name(self, stem: str) -> str:
+        """Return a name that was not taken; letter case does not tell names apart everywhere."""
+        name, number = stem, 1
+        while name.casefold() in self._taken:
+            number += 1
+            name = f"{stem}-{number}"
+        self._taken.add(name.casefold())
+        return name
+
+    def _save(self, name: str, picture: Image.Image) -> None:
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        write_atomic(self.folder / name, file.getvalue())
+
+
+def draw(source: Pixels, found: Explanation, *, contours: bool = False) -> Image.Image:
+    """Return the original picture beside its heat, with what is said of it."""
+    height, width = found.heat.values.shape
+    at = f" at {found.layer}" if found.layer else ""
+    lines = [f"{found.method}{at}, {_about(found)}, {height} x {width} cells"]
+    if found.trust is not None:
+        lines.append(trust_in_words(found.trust))
+    size = (found.canvas.shape[0], found.canvas.shape[1])
+    return explained(
+        source,
+        found.heat.values,
+        found.frame,
+        size,
+        title=answer_in_words(found.answer),
+        lines=lines,
+        contours=contours,
+    )
+
+
+def draw_sheet(
+    source: Pixels | None, by_method: Mapping[str, Explanation], *, contours: bool = False
+) -> Image.Image:
+    """Return the original picture (None: what the model saw of it) and its heat by every method."""
+    first = next(iter(by_method.values()))
+    size = (first.canvas.shape[0], first.canvas.shape[1])
+    frame = Frame(size=size) if source is None else first.frame
+    judged = {name: each.trust for name, each in by_method.items() if each.trust is not None}
+    lines = [f"about {in_words(first.about)}"]
+    if judged:
+        rivals = {name: marks["road"] for name, marks in next(iter(judged.values())).marks.items()}
+        lines.append(
+            "ROAD, more is better: "
+            + ", ".join(f"{BESIDE[name]} {rivals[name]:.2f}" for name in BASELINES)
+            + "; each method's is beside its name"
+        )
+    return explained_sheet(
+        first.canvas if source is None else source,
+        {name: each.heat.values for name, each in by_method.items()},
+        frame,
+        size,
+        title=answer_in_words(first.answer),
+        lines=lines,
+        notes={name: f"{trust.heat.marks['road']:.2f}" for name, trust in judged.items()},
+        contours=contours,
+    )
+
+
+def answer_in_words(answer: Answer) -> str:
+    """Return an answer with its probability, as a title."""
+    if not isinstance(answer, Label):
+        return type(answer).__name__
+    shown = [(name, answer.scores[answer.names.index(name)]) for name in answer.chosen]
+    return ", ".join(f"{name} ({_percent(float(score))})" for name, score in shown) or "none"
+
+
+def trust_in_words(trust: Trust) -> str:
+    """Return one line that says how far a heat map can be trusted."""
+    marks = trust.marks
+    random, edge = (len(trust.beats(name)) for name in BASELINES)
+    numbers = [
+        f"{TITLES[name]} {marks[HEAT][name]:.2f} ({marks['random'][name]:.2f}, {marks['edge'][name]:.2f})"
+        for name in MEASURES
+    ]
+    beaten = f"beats a random map by {random} and the picture's edges by {edge} of {len(MEASURES)} measures"
+    return f"{beaten}: {', '.join(numbers)}"
+
+
+def _about(found: Explanation) -> str:
+    if not getattr(EXPLAINERS.get(found.method), "class_specific", True):
+        return "whatever the answer"
+    words = f"about {in_words(found.about)}"
+    answer = found.answer
+    if isinstance(answer, Label) and found.about in answer.names and found.about not in answer.chosen:
+        words += f" ({_percent(float(answer.scores[answer.names.index(found.about)]))})"
+    return words
+
+
+def _percent(share: float) -> str:
+    """Return a share in per cent, with a space that every font has."""
+    return percent(share, 0).replace("\N{NARROW NO-BREAK SPACE}", " ")
