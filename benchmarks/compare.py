@@ -71,10 +71,11 @@ def write_table() -> None:
 def section(kept: dict) -> str:
     ranking = kept["ranking"]
     first, models = ranking["first"], [each["name"] for each in ranking["standings"]]
-    fractions = sorted({point["pictures"] for points in kept["curves"].values() for point in points})[:-1]
+    *fewer, most = sorted({point["pictures"] for points in kept["curves"].values() for point in points}) or [0]
     elsewhere = kept["elsewhere"]
-    header = ["model", "accuracy", "difference to the best", "shown"]
-    header += [f"on {count:,.0f} pictures" for count in fractions]
+    trained = f", trained on {most:,.0f}" if most else ""
+    header = ["model", f"accuracy{trained}", "difference to the best", "shown"]
+    header += [f"trained on {count:,.0f}" for count in fewer]
     header += [f"on {each['where']}" for each in elsewhere]
     header += ["noise", "blur", "parameters", "training, s", "pictures/s"]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
