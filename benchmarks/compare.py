@@ -71,7 +71,9 @@ def write_table() -> None:
 def section(kept: dict) -> str:
     ranking = kept["ranking"]
     first, models = ranking["first"], [each["name"] for each in ranking["standings"]]
-    *fewer, most = sorted({point["pictures"] for points in kept["curves"].values() for point in points}) or [0]
+    *fewer, most = sorted({point["pictures"] for points in kept["curves"].values() for point in points}) or [
+        0
+    ]
     elsewhere = kept["elsewhere"]
     trained = f", trained on {most:,.0f}" if most else ""
     header = ["model", f"accuracy{trained}", "difference to the best", "shown"]
