@@ -205,6 +205,51 @@ class Label:
         return {"label": label, "score": self.score, "scores": scores}
 
 
+IGNORED = 255
+"""In the pixels of a mask that is a target: nobody knows, or nobody asks. It is no class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mask:
+    """The answer of a segmenter: a class for every pixel of the original picture, upright.
+
+    ``values`` is uint8 ``h w``, the index into ``names`` of each pixel's class; with ``multi`` it is bool
+    ``c h w``, where every class is a question of its own. ``scores`` is how sure that is, float16 or float32
+    ``h w`` (the probability of the class chosen; with ``multi`` ``c h w``, of each class), or None where it
+    was not kept. ``pixel_size`` is the side of a pixel in metres, if known.
+    """
+
+    names: Sequence[str]
+    values: np.ndarray
+    source: int
+    scores: np.ndarray | None = None
+    multi: bool = False
+    pixel_size: float | None = None
+
+    def __post_init__(self) -> None:
+        wanted = (len(self.names), *self.values.shape[-2:]) if self.multi else self.values.shape[-2:]
+        if self.values.shape != wanted or len(wanted) < 2:
+            raise ValueError(f"a mask of {len(self.names)} classes with values {self.values.shape}")
+        if self.scores is not None and self.scores.shape != self.values.shape:
+            raise ValueError(f"scores {self.scores.shape} with values {self.values.shape}")
+
+    @property
+    def size(self) -> Size:
+        """Height and width."""
+        height, width = self.values.shape[-2:]
+        return height, width
+
+    @property
+    def areas(self) -> dict[str, int]:
+        """The number of pixels of each class."""
+        counts = (
+            self.values.sum(axis=(1, 2))
+            if self.multi
+            else np.bincount(self.values.ravel(), minlength=len(self.names))
+        )
+        return dict(zip(self.names, counts.tolist(), strict=False))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heat:
     """Where a model looked: ``values`` ``h w`` on the grid that the method knows, from 0 upwards."""
@@ -219,5 +264,5 @@ class Heat:
             raise ValueError(f"a heat map has two dimensions, not {self.values.ndim}")
 
 
-Answer = Label | Heat
+Answer = Label | Mask | Heat
 """Any answer; each carries ``source``."""
