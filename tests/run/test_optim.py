@@ -11,6 +11,7 @@ from torch import nn
 from vitrail.backbones.timm import TimmBackbone
 from vitrail.backbones.trial import try_out
 from vitrail.models.vision import Vision
+from vitrail.run.muon import Muon, orthogonal
 from vitrail.run.optim import (
     Average,
     better,
@@ -175,3 +176,41 @@ def test_better():
     values = {"accuracy": 0.9, "log_loss": 0.2}
     assert rank(values, "accuracy", "max") == [0.9, -0.2]
     assert better(rank({"log_loss": 0.1}, "log_loss", "min"), rank(values, "log_loss", "min"))
+
+
+def test_muon_takes_torchs_steps_on_stacks(monkeypatch):
+    """Close to torch's, which rounds to bfloat16; wide and tall, several of a shape, one left out."""
+    torch.manual_seed(0)
+    shapes = [(6, 4), (6, 4), (4, 6), (5, 5), (6, 4)]
+    ours = [nn.Parameter(torch.randn(shape)) for shape in shapes]
+    theirs = [nn.Parameter(each.detach().clone()) for each in ours]
+    words = {"lr": 0.1, "weight_decay": 0.2, "momentum": 0.9}
+    steps = Muon(ours, **words), torch.optim.Muon(theirs, **words)
+    monkeypatch.setattr("vitrail.run.muon.STACK", 48)  # two matrices of 6 x 4 at a time
+    for _ in range(3):
+        for index, pair in enumerate(zip(ours, theirs, strict=True)):
+            gradient = torch.randn(shapes[index])
+            for each in pair:
+                each.grad = None if index == 1 else gradient
+        for each in steps:
+            each.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, atol=0.02, rtol=0)
+    assert "momentum_buffer" not in steps[0].state[ours[1]]
+
+
+def test_muon_moves_along_orthogonal_matrices():
+    """Five iterations bring singular values between 0.7 and 1.2 (Jordan et al. 2024); directions stay."""
+    torch.manual_seed(0)
+    matrices = torch.randn(3, 8, 20)
+    moves = orthogonal(matrices, (3.4445, -4.775, 2.0315), 5)
+    assert moves.dtype == torch.float32
+    values = torch.linalg.svdvals(moves)
+    assert values.min() > 0.6
+    assert values.max() < 1.25
+    left, _, right = torch.linalg.svd(matrices, full_matrices=False)
+    diagonal = left.mT @ moves @ right.mT
+    torch.testing.assert_close(
+        diagonal, torch.diag_embed(diagonal.diagonal(dim1=1, dim2=2)), atol=1e-4, rtol=0
+    )
+    torch.testing.assert_close(orthogonal(matrices.mT, (3.4445, -4.775, 2.0315), 5), moves.mT)

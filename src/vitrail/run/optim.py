@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from vitrail.run.muon import Muon
 from vitrail.run.recipe import TrainConfig
 
 
@@ -50,7 +51,7 @@ def build_optimizers(
         optimizers.append(torch.optim.AdamW(plain, lr=lr, betas=config.betas, fused=True))
     if hidden:
         matrices = groups((name for name in learned if name in hidden), config.muon_lr, decay)
-        optimizers.append(torch.optim.Muon(matrices, lr=lr, weight_decay=decay, momentum=0.95))
+        optimizers.append(Muon(matrices, lr=lr, weight_decay=decay, momentum=0.95))
     return optimizers
 
 
