@@ -1,0 +1,150 @@
+"""Drawings with transparency on photographs: pictures whose objects, masks and boxes are known exactly.
+
+    python benchmarks/composites.py FOLDER [--pictures 4000] [--size 96]
+
+Writes ``FOLDER/main`` (``train``, ``val`` and ``test``, a folder a class), ``FOLDER/unseen`` (drawings that
+are in no training picture), ``FOLDER/other-style`` (the characters as others draw them) and, beside them,
+``FOLDER/masks`` with one black and white picture for each, under the same name. The photographs are those
+that scikit-image and scikit-learn bring along: their left halves behind training pictures, their right ones
+behind all others. Which drawing lies where, how large, on what, follows from the seed and the number alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+CLASSES = ("Animals & Nature", "Flags", "Food & Drink", "Smileys & Emotion", "Travel & Places")
+"""The categories of emoji that look most unlike each other."""
+PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "ihc.png")
+SIDES = 0.3, 0.55
+"""The longer side of a drawing as a share of the canvas, least and greatest."""
+UNSEEN = 5
+"""One drawing in so many is kept from training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composite:
+    """A picture, uint8 ``h w 3``, where its object is, bool ``h w``, and which class that is of."""
+
+    picture: np.ndarray
+    mask: np.ndarray
+    label: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """Makes composites: ``drawings`` are RGBA by class, ``backgrounds`` RGB."""
+
+    drawings: Sequence[Sequence[Image.Image]]
+    backgrounds: Sequence[Image.Image]
+    size: int
+    seed: int
+
+    def make(self, number: int) -> Composite:
+        """Return the composite of a number; its class follows from the number alone."""
+        chance = np.random.default_rng((self.seed, number))
+        label = number % len(self.drawings)
+        picture = self._background(chance)
+        drawing = self.drawings[label][chance.integers(len(self.drawings[label]))]
+        side = round(self.size * chance.uniform(*SIDES))
+        drawing = drawing.resize((side, side), Image.Resampling.BICUBIC)
+        x, y = (int(place) for place in chance.integers(0, self.size - side + 1, 2))
+        picture.paste(drawing, (x, y), drawing)
+        alpha = np.zeros((self.size, self.size), np.uint8)
+        alpha[y : y + side, x : x + side] = np.asarray(drawing)[:, :, 3]
+        return Composite(picture=np.asarray(picture), mask=alpha > 127, label=label)
+
+    def _background(self, chance: np.random.Generator) -> Image.Image:
+        photograph = self.backgrounds[chance.integers(len(self.backgrounds))]
+        side = int(chance.uniform(0.35, 1.0) * min(photograph.size))
+        left, top = (int(chance.integers(0, length - side + 1)) for length in photograph.size)
+        cut = photograph.resize(
+            (self.size, self.size), Image.Resampling.BICUBIC, (left, top, left + side, top + side)
+        )
+        return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if chance.random() < 0.5 else cut
+
+
+def drawings(folder: Path, *, unseen: bool | None = None) -> list[list[Image.Image]]:
+    """Return the drawings of each class, RGBA; of them those ``unseen`` in training, or the others, or all.
+
+    Which are unseen goes by their place in the order of names, so that another style agrees.
+    """
+    found = []
+    for name in CLASSES:
+        files = sorted((folder / name).glob("*.png"))
+        chosen = [
+            file
+            for place, file in enumerate(files)
+            if unseen is None or (place % UNSEEN == UNSEEN - 1) == unseen
+        ]
+        found.append([Image.open(file).convert("RGBA") for file in chosen])
+    return found
+
+
+def backgrounds(*, training: bool) -> list[Image.Image]:
+    """Return one half of each photograph, RGB."""
+    import skimage
+    from sklearn.datasets import load_sample_images
+
+    folder = Path(skimage.__file__).parent / "data"
+    whole = [Image.open(folder / name).convert("RGB") for name in PHOTOGRAPHS]
+    whole += [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    halves = []
+    for each in whole:
+        width, height = each.size
+        box = (0, 0, width // 2, height) if training else (width - width // 2, 0, width, height)
+        halves.append(each.crop(box))
+    return halves
+
+
+def write(folder: Path, emoji: Path, other: Path, *, pictures: int, size: int = 96, seed: int = 0) -> None:
+    """Write all parts: so many training pictures, and a tenth of that for each other part."""
+    behind = {training: backgrounds(training=training) for training in (True, False)}
+    seen, unseen = drawings(emoji, unseen=False), drawings(emoji, unseen=True)
+    parts: Mapping[str, tuple[Sequence[Sequence[Image.Image]], bool, int]] = {
+        "main/train": (seen, True, pictures),
+        "main/val": (seen, False, pictures // 10),
+        "main/test": (seen, False, pictures // 10),
+        "unseen": (unseen, False, pictures // 10),
+        "other-style": (drawings(other, unseen=False), False, pictures // 10),
+    }
+    (folder / "masks").mkdir(parents=True, exist_ok=True)
+    for code, (part, (objects, training, count)) in enumerate(parts.items()):
+        shop = Workshop(drawings=objects, backgrounds=behind[training], size=size, seed=seed + 1000 * code)
+        for name in CLASSES:
+            (folder / part / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            made = shop.make(number)
+            stem = f"{part.replace('/', '-')}-{number:05}"
+            Image.fromarray(made.picture).save(folder / part / CLASSES[made.label] / f"{stem}.png")
+            Image.fromarray(made.mask).save(folder / "masks" / f"{stem}.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--pictures", type=int, default=4000)
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    data = Path(__file__).parent.parent / ".data"
+    write(
+        arguments.folder,
+        data / "emoji",
+        data / "emoji-twitter",
+        pictures=arguments.pictures,
+        size=arguments.size,
+        seed=arguments.seed,
+    )
+
+
+if __name__ == "__main__":
+    main()
