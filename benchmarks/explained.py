@@ -40,11 +40,11 @@ NETWORKS = {
 """What is trained, and its words."""
 PARTS = {"learned drawings": "main", "drawings not seen": "unseen", "another style": "other-style"}
 PICTURES = 4000
-ABOUT = f"""Made by `python benchmarks/explained.py`: five kinds of drawing on photographs, {PICTURES:,} training
-pictures of 96 x 96, each network from scratch with one seed. Each picture's own answer is explained, right or
-wrong. `inside` is the share of the heat on the object over the object's share of the picture (1: by chance),
-`points` how often the hottest place is on it; insertion, deletion and ROAD are those of `vitrail explain
---benchmark`. Means with 95 % intervals over pictures."""
+ABOUT = f"""Made by `python benchmarks/explained.py`: five kinds of drawing on photographs, {PICTURES:,}
+training pictures of 96 x 96, each network from scratch with one seed. Each picture's own answer is explained,
+right or wrong. `inside` is the share of the heat on the object over the object's share of the picture (1: by
+chance), `points` how often the hottest place is on it; insertion, deletion and ROAD are those of `vitrail
+explain --benchmark`. Means with 95 % intervals over pictures."""
 
 
 def train(name: str, data: Path, scratch: Path) -> Path:

@@ -19,7 +19,7 @@ from vitrail.draw.html import Html
 from vitrail.draw.page import Section, csv_text, download, page
 from vitrail.measure.classify import judge
 from vitrail.run.compare.page import write_page
-from vitrail.run.content import Cost, Look, ReportContent
+from vitrail.run.content import Cost, Explained, Look, ReportContent
 from vitrail.run.report import Shown, write_report
 
 pytestmark = pytest.mark.browser
@@ -171,7 +171,9 @@ def content(classes, names=None):
         best=shown,
         worst=shown,
         mistakes=shown,
-        attention=[Look(picture=picture, heat=np.eye(4), caption=names[0])] * 4,
+        explained=Explained(
+            method="relevance", looks=[Look(picture=picture, heat=np.eye(4), caption=names[0])] * 4
+        ),
         cost=Cost(
             parameters=10**7,
             train_seconds=100,

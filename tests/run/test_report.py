@@ -8,7 +8,17 @@ import pytest
 
 from vitrail.measure.classify import judge
 from vitrail.run.card import write_card
-from vitrail.run.content import Cost, Look, ReportContent, amount, duration, interval, percent, written
+from vitrail.run.content import (
+    Cost,
+    Explained,
+    Look,
+    ReportContent,
+    amount,
+    duration,
+    interval,
+    percent,
+    written,
+)
 from vitrail.run.findings import balance
 from vitrail.run.report import Shown, write_report
 from vitrail.values import Estimate
@@ -45,6 +55,11 @@ def least(**changes):
     return replace(content, **changes)
 
 
+def looked(**marks):
+    looks = [Look(picture=picture(), heat=np.eye(4), caption="class 1")]
+    return Explained(method="layer-cam", looks=looks, **marks)
+
+
 def full():
     shown = [
         Shown(picture=picture(i), caption="class 1", remark="answered class 2", tone="bad") for i in range(3)
@@ -65,7 +80,12 @@ def full():
         best=shown,
         worst=shown,
         mistakes=shown,
-        attention=[Look(picture=picture(), heat=np.eye(4), caption="class 1")],
+        explained=Explained(
+            method="layer-cam",
+            looks=[Look(picture=picture(), heat=np.eye(4), caption="class 1")],
+            road=0.3,
+            random=0.1,
+        ),
         cost=Cost(
             parameters=1_000_000, flops=2e9, train_seconds=61, train_rate=1234.5, peak_memory=5 * 10**8
         ),
@@ -276,3 +296,18 @@ def test_words_for_numbers():
     assert amount(1_345_678) == "1.35\u202fM"
     assert amount(612e6, "B") == "612\u202fMB"
     assert amount(12) == "12"
+
+
+@pytest.mark.parametrize(
+    ("marks", "said"),
+    [
+        ({"road": 0.31, "random": 0.02}, "0.31; maps at random have 0.02. How the methods compare"),
+        ({"road": 0.01, "random": 0.02}, "do not trust them"),
+        ({}, None),
+    ],
+)
+def test_explanations_say_how_far_they_can_be_trusted(tmp_path, marks, said):
+    text = " ".join(report(tmp_path, least(explained=looked(**marks))).words)
+    assert "by the method layer-cam" in text
+    assert ("ROAD" in text) == (said is not None)
+    assert said is None or said in " ".join(text.split())

@@ -23,6 +23,21 @@ class Look:
     heat: np.ndarray
     caption: str
     remark: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """Explanations of some answers, the ``method`` they were made by, and how far they can be trusted.
+
+    ``road`` is the mean of ROAD over the pictures shown (see `vitrail.explain.faithfulness`), ``random`` that
+    of maps at random; not a number where nothing was judged.
+    """
+
+    method: str
+    looks: Sequence[Look]
+    road: float = math.nan
+    random: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +85,7 @@ class ReportContent:
     best: Sequence[Shown] = ()
     worst: Sequence[Shown] = ()
     mistakes: Sequence[Shown] = ()
-    attention: Sequence[Look] = ()
+    explained: Explained | None = None
     cost: Cost = Cost()
     versions: Mapping[str, str] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)

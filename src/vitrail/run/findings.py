@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from vitrail.draw.explained import heat_over
 from vitrail.draw.html import Html, element, join
-from vitrail.draw.overlay import overlay
 from vitrail.draw.page import (
     Cell,
     Row,
@@ -25,8 +25,18 @@ from vitrail.draw.page import (
 from vitrail.draw.plots import Bin, confusion_matrix, reliability_plot, share_table
 from vitrail.draw.sheet import resize
 from vitrail.measure.classify import Quality
-from vitrail.run.content import PERCENT, WORDS, ReportContent, digits_of, interval, percent, title_of, written
-from vitrail.values import Estimate
+from vitrail.run.content import (
+    PERCENT,
+    WORDS,
+    Explained,
+    ReportContent,
+    digits_of,
+    interval,
+    percent,
+    title_of,
+    written,
+)
+from vitrail.values import Estimate, Frame
 
 PAIRS = 10
 """How many of the most frequent confusions are listed."""
@@ -163,18 +173,39 @@ def confidence(content: ReportContent) -> Section | None:
     return Section(title="Confidence", lead=lead, content=[beside(*plots)])
 
 
-def attention(content: ReportContent) -> Section | None:
-    """Return where the model looked, beside what it saw."""
+def explained(content: ReportContent) -> Section | None:
+    """Return why the model answered what it answered, beside what it saw, and how far that can be trusted."""
+    found = content.explained
+    if found is None or not found.looks:
+        return None
     shown = []
-    for look in content.attention:
+    for look in found.looks:
         picture = resize(look.picture, 224).convert("RGB")
+        size = (picture.height, picture.width)
         both = Image.new("RGB", (2 * picture.width, picture.height))
         both.paste(picture, (0, 0))
-        both.paste(overlay(picture, look.heat), (picture.width, 0))
-        shown.append(Shown(picture=both, caption=look.caption, remark=look.remark))
-    lead = "The attention of the last block, averaged over its heads: from dark, none, to light, the most."
+        both.paste(heat_over(picture, look.heat, Frame(size=size), size), (picture.width, 0))
+        shown.append(Shown(picture=both, caption=look.caption, remark=look.remark, tone=look.tone))
+    lead = (
+        f"What speaks for the answer, by the method {found.method}: from dark, nothing, to light, the most. "
+        "Lines are the cells that it tells apart."
+    )
     parts = [gallery(shown, side=448, wide=True)]
-    return Section(title="Where it looked", lead=lead, content=parts) if shown else None
+    if math.isfinite(found.road):
+        parts.append(paragraph(trust(found), tone="quiet"))
+    return Section(title="Where it looked", lead=lead, content=parts)
+
+
+def trust(found: Explained) -> str:
+    """Say how far explanations can be trusted, by ROAD on the pictures that are shown."""
+    said = (
+        "By how much surer the model stays when the least relevant parts are taken away than when the most "
+        f"relevant are (ROAD, the mean of these {len(found.looks)} pictures): {found.road:.2f}; "
+        f"maps at random have {found.random:.2f}. "
+    )
+    if found.road <= max(found.random, 0):
+        return said + "So these maps do not say what the answers hang on: do not trust them."
+    return said + "How the methods compare on many pictures: vitrail explain RUN --benchmark DATA."
 
 
 def experts(content: ReportContent) -> Section | None:

@@ -12,6 +12,7 @@ from vitrail.draw.page import Section, Shown, brand, facts, page, paragraph, ran
 from vitrail.run import findings, origins
 from vitrail.run.content import (
     Cost,
+    Explained,
     Look,
     ReportContent,
     costs,
@@ -24,7 +25,7 @@ from vitrail.run.content import (
 from vitrail.run.files import write_atomic
 from vitrail.run.folder import REPORT
 
-__all__ = ["Cost", "Look", "ReportContent", "Shown", "write_report"]
+__all__ = ["Cost", "Explained", "Look", "ReportContent", "Shown", "write_report"]
 
 PARTS: Sequence[Callable[[ReportContent], Section | None]] = (
     findings.results,
@@ -32,7 +33,7 @@ PARTS: Sequence[Callable[[ReportContent], Section | None]] = (
     findings.pictures,
     findings.by_class,
     findings.confidence,
-    findings.attention,
+    findings.explained,
     findings.experts,
     origins.training,
     origins.data,

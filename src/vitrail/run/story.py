@@ -11,22 +11,22 @@ from vitrail._version import __version__
 from vitrail.contracts import Samples
 from vitrail.data.faults import Unreadable
 from vitrail.draw.page import Shown
-from vitrail.explain import EXPLAINERS
 from vitrail.measure.classify import Quality
 from vitrail.measure.examples import choose_examples
 from vitrail.models.anatomy import anatomy
 from vitrail.models.vision import Vision
-from vitrail.run.answer import batch_of
 from vitrail.run.card import write_card
-from vitrail.run.content import Cost, Look, ReportContent
+from vitrail.run.content import Cost, Explained, Look, ReportContent
 from vitrail.run.evaluate import Evaluation
+from vitrail.run.explain.looks import look
 from vitrail.run.job import Job
 from vitrail.run.log import read_history
 from vitrail.run.report import write_report
 from vitrail.values import Label
 
-SHEET, SIDE = 24, 8
-"""Pictures on the sheet of samples, and beside each other among the best, the worst and the mistakes."""
+SHEET, SIDE, HALF = 24, 8, 4
+"""Pictures on the sheet of samples, and beside each other among the best, the worst and the mistakes;
+of mistakes and of the best so many are explained."""
 
 
 def tell_story(job: Job, model: Vision, test: Evaluation, temperature: float, result: dict[str, Any]) -> None:
@@ -65,7 +65,7 @@ def _content(
         best=galleries["best"],
         worst=galleries["worst"],
         mistakes=galleries["mistakes"],
-        attention=_attention(job, model, galleries["best"]),
+        explained=_explained(job, model, [*galleries["mistakes"][:HALF], *galleries["best"][:HALF]]),
         cost=Cost(
             parameters=result["parameters"],
             flops=anatomy(model, experiment.preprocess.size, experiment.preprocess.channels).flops,
@@ -157,14 +157,14 @@ def _show(job: Job, test: Evaluation, index: int, row: int) -> Shown | None:
     )
 
 
-def _attention(job: Job, model: Vision, shown: Sequence[Shown]) -> list[Look]:
-    """Return where a Transformer's summary looked on these pictures; nothing for other backbones."""
-    if not shown or not hasattr(model.backbone, "attention"):
-        return []
+def _explained(job: Job, model: Vision, shown: Sequence[Shown]) -> Explained | None:
+    """Return why the model answered as it did on these pictures; None for one that no method is for."""
     canvases = [np.asarray(each.picture) for each in shown]
-    batch = batch_of(canvases)
-    heats = EXPLAINERS["attention"]()(model, job.engine.ready(batch, job.experiment.preprocess), None)
-    return [
-        Look(picture=canvas, heat=heat.values, caption=each.caption)
-        for canvas, heat, each in zip(canvases, heats, shown, strict=True)
+    found = look(model, job.engine, job.experiment.preprocess, canvases, judged=True)
+    if found is None:
+        return None
+    looks = [
+        Look(picture=canvas, heat=heat.values, caption=each.caption, remark=each.remark, tone=each.tone)
+        for canvas, heat, each in zip(canvases, found.heats, shown, strict=True)
     ]
+    return Explained(method=found.method, looks=looks, road=found.road, random=found.random)

@@ -13,13 +13,12 @@ import numpy as np
 from vitrail.draw.overlay import overlay
 from vitrail.draw.page import Shown
 from vitrail.draw.sheet import to_image
-from vitrail.explain import EXPLAINERS
-from vitrail.run.answer import batch_of
 from vitrail.run.compare.field import Field
 from vitrail.run.compare.pictures import canvases
 from vitrail.run.compare.race import Entrant
 from vitrail.run.contract import load_model, read_contract
 from vitrail.run.engine import answering_engine, choose_device
+from vitrail.run.explain.looks import look
 from vitrail.run.folder import Run
 
 MOST = 8
@@ -116,14 +115,14 @@ def _heats(
     contract = read_contract(folder)
     model = load_model(folder, contract)
     loaded = canvases(found, contract.preprocess, places)
-    if not loaded or not hasattr(model.backbone, "attention"):
-        return {}
     engine = answering_engine(contract.recipe, choose_device(device))
     engine.place(model)
-    batch = batch_of([canvas for canvas, _ in loaded.values()])
-    maps = EXPLAINERS["attention"]()(model, engine.ready(batch, contract.preprocess), None)
+    seen = look(model, engine, contract.preprocess, [canvas for canvas, _ in loaded.values()])
+    if seen is None:
+        return {}
     return {
-        place: (canvas, heat.values) for (place, (canvas, _)), heat in zip(loaded.items(), maps, strict=True)
+        place: (canvas, heat.values)
+        for (place, (canvas, _)), heat in zip(loaded.items(), seen.heats, strict=True)
     }
 
 

@@ -10,8 +10,8 @@ from vitrail.explain import EXPLAINERS, layers_of
 from vitrail.models.vision import Vision
 
 PREFERRED: Mapping[str, Sequence[str]] = {
-    "attention": ("relevance", "attention"),
-    "maps": ("layer-cam", "grad-cam"),
+    "attention": ("relevance", "attention", "occlusion"),
+    "maps": ("layer-cam", "grad-cam", "occlusion"),
     "other": ("occlusion",),
 }
 """The methods for each kind of backbone, the best first: with attention of ours, with layers that lie on a
@@ -19,11 +19,16 @@ grid, and others. So far the papers say so: what `vitrail explain MODEL --benchm
 confirm it."""
 
 
-def default_method(model: Vision) -> str:
-    """Return the name of the method that a model is explained by when none is named."""
+def preferred(model: Vision) -> Sequence[str]:
+    """Return the names of methods that suit a model, the best first."""
     attends = hasattr(model.backbone, "attention")
     kind = "attention" if attends else "maps" if layers_of(model) else "other"
-    return next((name for name in PREFERRED[kind] if name in EXPLAINERS), next(iter(EXPLAINERS)))
+    return PREFERRED[kind]
+
+
+def default_method(model: Vision) -> str:
+    """Return the name of the method that a model is explained by when none is named."""
+    return preferred(model)[0]
 
 
 def explainer_of(model: Vision, method: str | None = None, layer: str | None = None) -> Explainer:
