@@ -1,6 +1,6 @@
 """Which explanation finds the object? Every method on composites whose objects are known.
 
-    python benchmarks/explained.py [--only NAME] [--pictures 200]
+    python benchmarks/explained.py [--only NAME] [--pictures 100]
 
 A ViT, a Swin, a ResNet and an EfficientNet learn, from scratch, which of five kinds of drawing lies on a
 photograph (`composites.py`). Then each method explains each network on drawings that it has learned, on
@@ -140,20 +140,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", default="", help="only networks whose name contains this")
-    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--again", action="store_true", help="measure again what is measured already")
     parser.add_argument("--scratch", type=Path, default=ROOT / ".data" / "bench")
     arguments = parser.parse_args()
     data = arguments.scratch / "composites"
     if not (data / "masks").exists():
         composites.write(data, ROOT / ".data/emoji", ROOT / ".data/emoji-twitter", pictures=PICTURES)
-    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     for name in NETWORKS:
-        if arguments.only in name and (name not in kept or arguments.again):
-            kept[name] = measure(train(name, data, arguments.scratch), data, arguments.pictures)
+        if arguments.only in name and (name not in read_kept() or arguments.again):
+            found = measure(train(name, data, arguments.scratch), data, arguments.pictures)
+            kept = read_kept() | {name: found}
             kept = {name: kept[name] for name in NETWORKS if name in kept}
             KEPT.write_text(json.dumps(kept, separators=(",", ":")) + "\n")
-    write_table(kept)
+    write_table(read_kept())
+
+
+def read_kept() -> dict:
+    return json.loads(KEPT.read_text()) if KEPT.exists() else {}
 
 
 if __name__ == "__main__":

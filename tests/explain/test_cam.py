@@ -57,10 +57,10 @@ FORMULAS = {GradCam: grad_cam, GradCamPlusPlus: grad_cam_plus_plus, LayerCam: la
 WHERE = [
     ("", None, lambda net: net.encoder.blocks[-1].around_mix.norm),
     ("", "blocks.0", lambda net: net.encoder.blocks[0]),
-    ("test_resnet", None, lambda net: net.net.layer4),
+    ("test_resnet", "final", lambda net: net.net.layer4),
     ("test_resnet", "layer3", lambda net: net.net.layer3),
-    ("swin_tiny_patch4_window7_224", None, lambda net: net.net.norm),
-    ("test_efficientnet", None, lambda net: net.net.bn2),
+    ("swin_tiny_patch4_window7_224", "final", lambda net: net.net.norm),
+    ("test_efficientnet", "final", lambda net: net.net.bn2),
 ]
 
 
@@ -164,9 +164,25 @@ def test_padding_and_enlarging_do_not_reach_the_map(make, pictures):
     """Pictures are padded to whole patches, and the map is cut to what lies on them."""
     model = make("test_vit", (48, 48))
     assert GradCam()(model, pictures((50, 64)), None)[0].values.shape == (4, 4)
-    assert GradCam()(make("swin_tiny_patch4_window7_224", (32, 32)), pictures((30, 40)), None)[
-        0
-    ].values.shape == (1, 2)
+    swin = make("swin_tiny_patch4_window7_224", (32, 32))
+    assert GradCam(layer="final")(swin, pictures((30, 40)), None)[0].values.shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "grid"), [((128, 160), (4, 5)), ((96, 96), (6, 6)), ((64, 32), (8, 4)), ((32, 32), (4, 4))]
+)
+def test_the_layer_that_is_found_still_says_where(size, grid, make, pictures):
+    """The stride of the last map is 32: of small pictures it would be a cell or two."""
+    resnet, batch = make("test_resnet", size), pictures(size)
+    assert GradCam()(resnet, batch, None)[0].values.shape == grid
+    vit = make("", size, patch=16)
+    assert GradCam()(vit, batch, None)[0].values.shape == (
+        size[0] // 16,
+        size[1] // 16,
+    )  # the finest there is
+    if size == (32, 32):
+        with pytest.raises(UsageError, match="has one cell on these pictures: use layer-cam"):
+            Cam()(resnet, batch, None)
 
 
 def test_nothing_is_computed_backwards_before_the_last_map(make, pictures):
@@ -174,7 +190,7 @@ def test_nothing_is_computed_backwards_before_the_last_map(make, pictures):
     with torch.autograd.graph.saved_tensors_hooks(
         lambda each: kept.append(each.numel()) or each, lambda x: x
     ):
-        GradCam()(model, batch, None)
+        GradCam(layer="final")(model, batch, None)
     assert sum(kept) < 10_000  # the head's only: the network's would be a hundred thousand
 
 

@@ -268,7 +268,8 @@ def test_all_methods_make_one_sheet_and_those_that_are_not_for_the_network_are_n
     assert main([*words, "--out", str(tmp_path), "--json"]) == 0
     shown = capsys.readouterr()
     told = json.loads(shown.out)
-    assert set(told["refused"]) == {"attention", "rollout", "relevance"}
+    assert set(told["refused"]) == {"attention", "rollout", "relevance", "cam"}
+    assert "one cell" in told["refused"]["cam"]
     assert "without attention: this network has no attention" in shown.err
     assert {line["method"] for line in told["explanations"]} == set(EXPLAINERS) - set(told["refused"])
     assert {line["sheet"] for line in told["explanations"]} == {"cat.png"}

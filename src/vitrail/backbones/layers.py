@@ -1,6 +1,6 @@
 """The layers that a backbone can be watched at, in order and by name, and how their outputs lie on a grid."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -12,21 +12,26 @@ from vitrail.backbones.timm import TimmBackbone, on_grid
 from vitrail.backbones.vision_transformer import ViT
 from vitrail.errors import UsageError
 from vitrail.nn.block import Block, PostNorm
+from vitrail.values import Size
 
 FINAL = "final"
 """The last map or tokens, of which the summary is made."""
+FEWEST = 4
+"""Cells along the shorter side, below which a grid says too little about where."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """A module of a backbone whose output lies on a grid.
 
-    ``lay`` takes its output and the pictures, and returns ``b c h w``, whole: what the network padded
-    pictures with, too. ``trim`` takes a map ``b 1 h w`` of that grid and the pictures, and returns the part
-    that lies on them.
+    ``grid`` takes the pictures and returns how many cells that has, down and across. ``lay`` takes the
+    module's output and the pictures, and returns ``b c h w``, whole: what the network padded pictures with,
+    too. ``trim`` takes a map ``b 1 h w`` of that grid and the pictures, and returns the part that lies on
+    them.
     """
 
     module: nn.Module
+    grid: Callable[[Tensor], tuple[int, ...]]
     lay: Callable[[Tensor, Tensor], Tensor]
     trim: Callable[[Tensor, Tensor], Tensor]
 
@@ -43,6 +48,16 @@ def layers(backbone: nn.Module) -> dict[str, Layer]:
     return _of_timm(backbone) if isinstance(backbone, TimmBackbone) else {}
 
 
+def telling(layers: Mapping[str, Layer], pixels: Tensor) -> str:
+    """Return the name of the deepest layer whose grid still says where, on pictures of this size.
+
+    Small pictures leave the last maps of a network with a stride of 32 a cell or two.
+    """
+    grids = {name: min(layer.grid(pixels)) for name, layer in layers.items()}
+    enough = min(FEWEST, max(grids.values()))
+    return [name for name, cells in grids.items() if cells >= enough][-1]
+
+
 def _of_vit(vit: ViT) -> dict[str, Layer]:
     def lay(output: Float[Tensor, "b n d"], pixels: Tensor) -> Tensor:
         return output[:, vit.skip :].mT.reshape(len(output), -1, *vit.grid(pixels))
@@ -56,7 +71,7 @@ def _of_vit(vit: ViT) -> dict[str, Layer]:
         del found[f"blocks.{len(vit.encoder.blocks) - 1}"]
     else:
         found[FINAL] = vit.encoder.norm
-    return {name: Layer(module=module, lay=lay, trim=_whole) for name, module in found.items()}
+    return {name: Layer(module=module, grid=vit.grid, lay=lay, trim=_whole) for name, module in found.items()}
 
 
 def _of_timm(backbone: TimmBackbone) -> dict[str, Layer]:
@@ -77,11 +92,17 @@ def _of_timm(backbone: TimmBackbone) -> dict[str, Layer]:
     return {
         name: Layer(
             module=module,
+            grid=partial(_grid_timm, backbone, stride),
             lay=partial(_lay_timm, backbone, stride),
             trim=partial(_trim_timm, backbone, stride),
         )
         for name, (module, stride) in found.items()
     }
+
+
+def _grid_timm(backbone: TimmBackbone, stride: int, pixels: Tensor) -> Size:
+    _, canvas = backbone.prepared(pixels.to("meta"))
+    return -(-canvas.shape[2] // stride), -(-canvas.shape[3] // stride)
 
 
 def _lay_timm(backbone: TimmBackbone, stride: int, output: Tensor, pixels: Tensor) -> Tensor:
@@ -92,8 +113,7 @@ def _lay_timm(backbone: TimmBackbone, stride: int, output: Tensor, pixels: Tenso
     if output.ndim == 4:
         last = str(getattr(backbone.net, "output_fmt", "NCHW")) == "NHWC"
         return output.movedim(3, 1) if last else output
-    _, canvas = backbone.prepared(pixels.to("meta"))
-    height, width = -(-canvas.shape[2] // stride), -(-canvas.shape[3] // stride)
+    height, width = _grid_timm(backbone, stride, pixels)
     prefix = output.shape[1] - height * width if output.ndim == 3 else -1
     if not 0 <= prefix <= getattr(backbone.net, "num_prefix_tokens", 0):
         raise UsageError("this layer's output lies on no grid: take another, or the method occlusion.")

@@ -16,7 +16,7 @@ from vitrail.values import Batch, Heat
 
 @dataclass(frozen=True, kw_only=True)
 class _Activation:
-    """What weighted maps have in common. ``layer`` is the name of theirs (None: the last)."""
+    """What weighted maps have in common. ``layer`` is the name of theirs (None: the last that says where)."""
 
     layer: str | None = None
 
@@ -100,6 +100,10 @@ class Cam:
         """
         with at_rest(model, batch) as ready:
             maps, settled = activation(model, ready, about)
+            if maps[0].numel() == 1:
+                raise UsageError(
+                    "the last map of this network has one cell on these pictures: use layer-cam."
+                )
             maps = trimmed(model, ready, maps.clamp(min=0), FINAL)
         return heats(maps, settled, self.name)
 

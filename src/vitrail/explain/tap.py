@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitrail.backbones.layers import Layer, layers
+from vitrail.backbones.layers import Layer, layers, telling
 from vitrail.errors import UsageError, nearest
 from vitrail.explain.about import ask, of_sample
 from vitrail.values import Batch, Features, Heat
@@ -64,8 +64,8 @@ def tap(model: Any, batch: Batch, about: Any, layer: str | None = None) -> Tappe
     Before the layer nothing is kept for the way back, so that at the last one it costs next to nothing.
     Raises UsageError for a layer that there is not.
     """
-    chosen = _find(model, layer)
     pixels = batch.pixels["image"]
+    chosen = _find(model, layer, pixels)
     with gradients_from(chosen.module) as leaves, _on_entering(model.head) as entered:
         scores, settled = ask(model, batch, about)
         (gradients,) = torch.autograd.grad(scores.sum(), leaves[-1:], materialize_grads=True)
@@ -102,8 +102,8 @@ def gradients_from(module: nn.Module) -> Iterator[list[Tensor]]:
 
 def trimmed(model: Any, batch: Batch, maps: Float[Tensor, "b h w"], layer: str | None = None) -> Tensor:
     """Return the part of a layer's maps that lies on the pictures."""
-    chosen = _find(model, layer)
-    return chosen.trim(maps[:, None], batch.pixels["image"])[:, 0]
+    pixels = batch.pixels["image"]
+    return _find(model, layer, pixels).trim(maps[:, None], pixels)[:, 0]
 
 
 def heats(maps: Float[Tensor, "b h w"], about: Any, method: str) -> list[Heat]:
@@ -115,11 +115,11 @@ def heats(maps: Float[Tensor, "b h w"], about: Any, method: str) -> list[Heat]:
     ]
 
 
-def _find(model: Any, layer: str | None) -> Layer:
+def _find(model: Any, layer: str | None, pixels: Tensor) -> Layer:
     known = layers(model.backbone)
     if not known:
         raise UsageError("this network names no layers: explain it by saliency or occlusion.")
-    name = list(known)[-1] if layer is None else layer
+    name = telling(known, pixels) if layer is None else layer
     if name not in known:
         raise UsageError(
             f"there is no layer {name!r}.{nearest(name, known)} This network has {', '.join(known)}."
