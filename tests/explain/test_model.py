@@ -27,8 +27,10 @@ def test_filters_are_orthogonal_and_the_strongest_comes_first(make):
     filters = vit.embed.weight.flatten(1)
     spread = ((filters - filters.mean(0)) @ flat.mT).square().sum(0)
     assert spread.tolist() == sorted(spread.tolist(), reverse=True)
-    with pytest.raises(UsageError, match="by one linear map"):
-        patch_filters(make(stem="conv").backbone)
+    for other in (make(stem="conv"), make("test_resnet")):
+        assert patch_filters(other.backbone, 8).shape == (8, 3, 3, 3)
+    with pytest.raises(UsageError, match="does not begin with filters"):
+        patch_filters(torch.nn.Linear(3, 3))
 
 
 @pytest.mark.parametrize("name", ["", "test_resnet"])

@@ -8,20 +8,23 @@ from typing import Any
 
 import tyro
 
+from vitrail.cli.explained import tell_benchmark, tell_explanations
 from vitrail.cli.parse import Common, parse
-from vitrail.cli.say import emit, show_table, tell
+from vitrail.cli.say import emit, tell
 from vitrail.contracts import Explainer
 from vitrail.data.faults import Unreadable
 from vitrail.data.names import storable
 from vitrail.errors import UsageError, VitrailError
 from vitrail.explain import EXPLAINERS, Versus, layers_of
-from vitrail.explain.faithfulness import BASELINES, HEAT, MEASURES, Judge
+from vitrail.explain.faithfulness import Judge
 from vitrail.models.vision import Vision
-from vitrail.run.explain.benchmark import PICTURES, Benchmark, benchmark
+from vitrail.run.explain.benchmark import PICTURES, benchmark
 from vitrail.run.explain.choice import default_method, explainer_of, find_class, layer_field
+from vitrail.run.explain.depth import check_depth, check_heads
 from vitrail.run.explain.explanation import explain_each
-from vitrail.run.explain.keep import BESIDE, TITLES, Keeper
-from vitrail.run.explain.page import number, verdict, write_benchmark
+from vitrail.run.explain.keep import Keeper
+from vitrail.run.explain.page import write_benchmark
+from vitrail.run.explain.within import look_within, write_within
 from vitrail.run.files import first_free, replacing
 from vitrail.run.predict import Predictor, find_pictures
 from vitrail.run.progress import follow, reporter
@@ -35,6 +38,8 @@ EXAMPLES = """\
 vitrail explain run cat.jpg
 vitrail explain run new/ --method grad-cam --trust --out why
 vitrail explain run cat.jpg --method all
+vitrail explain run cat.jpg --heads --animate
+vitrail explain run --inside
 vitrail explain run cat.jpg --about lynx
 vitrail explain run cat.jpg --about cat --rather-than lynx
 vitrail explain run --list-layers
@@ -42,8 +47,6 @@ vitrail explain run --benchmark pictures/ --pictures 200
 vitrail explain google/vit-base-patch16-224 cat.jpg"""
 
 ALL = "all"
-LINES = 20
-"""Rows of the table: more are in the file."""
 EXPORTED = (".onnx", ".tflite", ".engine", ".pt2")
 """Endings of files that answer and hold no network."""
 FILE = "explanations.jsonl"
@@ -71,6 +74,12 @@ class ExplainWords(Common):
     """The folder to write into (default: explained, or the next that is free)."""
     trust: bool = False
     """Say how each heat map does beside a map at random and the picture's edges (some hundred answers)."""
+    heads: bool = False
+    """Also a sheet of where each head of a layer looked (of --layer, a number; default: the last)."""
+    animate: bool = False
+    """Also a picture that moves through the depth of the network, layer by layer."""
+    inside: bool = False
+    """Explain the model itself: positions, filters and, with PICTURES, features and how far heads look."""
     contours: bool = False
     """Lines of equal heat on the picture in place of colours over it."""
     benchmark: str | None = None
@@ -97,6 +106,13 @@ def run(argv: Sequence[str]) -> None:
     if words.list_layers:
         _list_layers(words, predictor.model)
         return
+    if words.inside:
+        _inside(words, predictor)
+        return
+    if words.heads:
+        check_heads(predictor.model)
+    if words.animate:
+        check_depth(predictor.model)
     explainers = _explainers(words, predictor.model)
     about = _about(words, predictor.contract.classes)
     if words.benchmark is not None:
@@ -118,8 +134,8 @@ def _check(words: ExplainWords) -> None:
         raise UsageError("--masks are for --benchmark: name the data whose objects they show.")
     if words.benchmark is not None and words.files:
         raise UsageError("--benchmark measures on its own data: leave the pictures out.")
-    if words.benchmark is None and not words.files and not words.list_layers:
-        raise UsageError("PICTURES is missing. See vitrail explain --help")
+    if words.benchmark is None and not (words.files or words.list_layers or words.inside):
+        raise UsageError("PICTURES is missing; to explain the model itself: --inside.")
 
 
 def _list_layers(words: ExplainWords, model: Vision) -> None:
@@ -154,6 +170,24 @@ def _about(words: ExplainWords, classes: Sequence[str]) -> Any:
     return Versus(about, find_class(words.rather_than, classes, "--rather-than"))
 
 
+# ---------------------------------------------------------------- the model itself
+
+
+def _inside(words: ExplainWords, predictor: Predictor) -> None:
+    """Draw what a model has learned, and write a page of it."""
+    found = look_within(predictor, find_pictures(words.files) if words.files else ())
+    folder = _folder(words.out)
+    written = write_within(found, folder)
+    for name, reason in (found.broken | found.refused).items():
+        tell(f"without {name}: {reason}")
+    if words.json:
+        plain = {"out": str(folder), "files": written, "refused": found.refused, "broken": found.broken}
+        emit(plain)
+        return
+    for name in written:
+        tell(str(folder / name))
+
+
 # ---------------------------------------------------------------- pictures
 
 
@@ -163,7 +197,13 @@ def _explain(
     """Explain pictures one after the other, so that thousands take no more memory than a few."""
     files = find_pictures(words.files)
     folder = _folder(words.out)
-    keeper = Keeper(folder, predictor.contract.preprocess, contours=words.contours)
+    keeper = Keeper(
+        folder,
+        predictor,
+        contours=words.contours,
+        heads=_head_layer(words) if words.heads else None,
+        animate=words.animate,
+    )
     judge = Judge() if words.trust else None
     stream = explain_each(predictor, files, explainers, about, layer=words.layer, judge=judge)
     broken: dict[str, str] = {}
@@ -200,37 +240,16 @@ def _explain(
     if words.json:
         emit({"out": str(folder), "explanations": kept, "broken": broken, "refused": refused})
         return
-    _tell_explanations(kept, trust=words.trust, many=len(explainers) > 1)
+    tell_explanations(kept, file=FILE, trust=words.trust, many=len(explainers) > 1)
     tell(f"\n{len(kept):,} explanations in {folder}")
 
 
-def _tell_explanations(kept: Sequence[Mapping[str, Any]], *, trust: bool, many: bool) -> None:
-    """Print a short table."""
-    other = any(line["about"] != line["answer"].get("label") for line in kept)
-    columns = ["picture", "answer", *(["about"] if other else []), *(["method"] if many else [])]
-    texts = len(columns)
-    if trust:
-        columns += [f"{TITLES[name]} (random, edges)" for name in MEASURES]
-    rows = []
-    for line in kept[:LINES]:
-        answer = line["answer"]
-        label = answer.get("label", "")
-        said = ", ".join(label) if isinstance(label, list) else label
-        row = [line["file"], f"{said} {answer.get('score', float('nan')):.1%}"]
-        row += [line["about"]] if other else []
-        row += [line["method"]] if many else []
-        if trust:
-            marks = line["trust"]
-            numbers = {name: [_short(marks[each][name]) for each in (HEAT, *BASELINES)] for name in MEASURES}
-            row += [f"{ours} ({random}, {edge})" for ours, random, edge in numbers.values()]
-        rows.append(row)
-    show_table("", columns, rows, right=range(texts, len(columns)))
-    if len(kept) > LINES:
-        tell(f"and {len(kept) - LINES:,} more in {FILE}")
-
-
-def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _head_layer(words: ExplainWords) -> int:
+    """Return the layer whose heads are shown: that of --layer where it is a number, else the last."""
+    try:
+        return int(words.layer or -1)
+    except ValueError:
+        return -1
 
 
 def _folder(out: str | None) -> Path:
@@ -266,25 +285,5 @@ def _benchmark(
     if words.json:
         emit({"out": str(folder)} | found.to_dict())
         return
-    _tell_benchmark(found)
+    tell_benchmark(found)
     tell(f"\nreport   {folder / 'report.html'}")
-
-
-def _tell_benchmark(found: Benchmark) -> None:
-    known = any(each.inside is not None for each in found.standings)
-    columns = ["method", *(TITLES[name] for name in MEASURES), *(["inside", "points"] if known else [])]
-    columns += ["shuffled", "s/picture"]
-    rows = []
-    for each in found.standings:
-        row = [BESIDE.get(each.method, each.method)]
-        row += [
-            number(each.marks[name]) + (" *" if each.method not in BASELINES and each.better(name) else "")
-            for name in MEASURES
-        ]
-        row += [number(each.inside), number(each.points)] if known else []
-        row += [_short(each.alike), "–" if each.seconds is None else f"{each.seconds:.3f}"]
-        rows.append(row)
-    title = f"{found.pictures:,} pictures of {found.data}, means (95 % interval)"
-    show_table(title, columns, rows, right=range(1, len(columns)))
-    tell("* better than a map at random. Insertion and ROAD: more is better; deletion: less is better.")
-    tell(verdict(found))

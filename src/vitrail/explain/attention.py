@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vitrail.errors import UsageError
@@ -33,13 +34,19 @@ class AttentionMap:
 
         Raises UsageError for a backbone without attention, or without this layer or head.
         """
+        each = self.by_head(model, batch)
+        if self.head is None:
+            return heats(each.mean(dim=1), about, self.name)
+        if not 0 <= self.head < each.shape[1]:
+            raise UsageError(f"there is no head {self.head}: each layer has heads 0 to {each.shape[1] - 1}.")
+        return heats(each[:, self.head], about, self.name)
+
+    def by_head(self, model: Vision, batch: Batch) -> Float[Tensor, "b heads h w"]:
+        """Return the attention of every head of the layer; raises as a call does."""
         blocks_of(model)
         backbone = model.backbone
         with at_rest(model, batch) as ready, torch.no_grad():
             paid: Tensor = backbone.attention(ready.pixels["image"], self.layer, ready.valid).float()
-        heads = paid.shape[1]
-        if self.head is not None and not 0 <= self.head < heads:
-            raise UsageError(f"there is no head {self.head}: each layer has heads 0 to {heads - 1}.")
-        each = paid.mean(dim=1) if self.head is None else paid[:, self.head]
-        row = torch.einsum("n,bnm->bm", summing(backbone, each), each)
-        return heats(on_patches(backbone, ready, row), about, self.name)
+        row = torch.einsum("n,bhnm->bhm", summing(backbone, paid[:, 0]), paid)
+        grid = on_patches(backbone, ready, row.flatten(0, 1))
+        return grid.view(*row.shape[:2], *grid.shape[1:])

@@ -3,14 +3,13 @@
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitrail.backbones.vision_transformer import ViT
 from vitrail.errors import UsageError
 from vitrail.explain.relevance import blocks_of, on_blocks
 from vitrail.explain.tap import at_rest
 from vitrail.models.vision import Vision
-from vitrail.nn.embed import PatchEmbed
 from vitrail.nn.positions import LearnedPositions
 from vitrail.values import Batch
 
@@ -30,16 +29,18 @@ def position_similarity(backbone: ViT) -> Float[Tensor, "h w h w"]:
 
 
 @torch.no_grad()
-def patch_filters(backbone: ViT, most: int = 28) -> Float[Tensor, "k c p p"]:
-    """Return the principal components of the patches' filters, strongest first (as in that figure).
+def patch_filters(backbone: nn.Module, most: int = 28) -> Float[Tensor, "k c p q"]:
+    """Return the principal components of the first filters of a network, strongest first.
 
-    Their signs are those of what is greatest in them. Raises UsageError for a network that does not cut
-    pictures by one linear map of each patch.
+    Of a Transformer that cuts pictures by one linear map of each patch they are those of that figure, of
+    other networks those of their first convolution. Their signs are those of what is greatest in them.
+    Raises UsageError for a network that looks at pixels in another way.
     """
-    embed = getattr(backbone, "embed", None)
-    if not isinstance(embed, PatchEmbed):
-        raise UsageError("this network does not cut pictures into patches by one linear map.")
-    filters = embed.weight.float()
+    convolutions = (each for each in backbone.modules() if isinstance(each, nn.Conv2d))
+    first = next((each for each in convolutions if each.groups == 1), None)
+    if first is None:
+        raise UsageError("this network does not begin with filters.")
+    filters = first.weight.float()
     _, _, components = torch.linalg.svd(_centred(filters.flatten(1)), full_matrices=False)
     return _signed(components[:most]).reshape(-1, *filters.shape[1:])
 
@@ -75,7 +76,7 @@ def attention_distance(model: Vision, batch: Batch) -> Float[Tensor, "layers hea
     places = torch.cartesian_prod(torch.arange(height), torch.arange(width)).float() * backbone.patch
     apart = torch.cdist(places, places).to(batch.pixels["image"].device)
 
-    def look(block: torch.nn.Module, given: tuple[Tensor, ...]) -> None:
+    def look(block: nn.Module, given: tuple[Tensor, ...]) -> None:
         paid = block.weights(*given)[:, :, backbone.skip :, backbone.skip :].float()  # type: ignore[operator]
         share = paid / paid.sum(dim=-1, keepdim=True).clamp(min=1e-12)
         found.append((share * apart).sum(dim=-1).mean(dim=(0, 2)))

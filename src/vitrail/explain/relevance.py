@@ -27,23 +27,28 @@ class Rollout:
     name: ClassVar[str] = "rollout"
     class_specific: ClassVar[bool] = False
 
-    @torch.no_grad()
     def __call__(self, model: Vision, batch: Batch, about: Any = None) -> list[Heat]:
         """Return one heat map a sample, ``h w`` patches.
 
         Raises UsageError for a network without attention of ours.
         """
+        return self.through(model, batch, about)[-1]
+
+    @torch.no_grad()
+    def through(self, model: Vision, batch: Batch, about: Any = None) -> list[list[Heat]]:
+        """Return what has arrived after each layer, first to last, in one pass; raises as a call does."""
         flows: list[Tensor] = []
+        arrived: list[Tensor] = []
 
         def flow(block: Any, given: tuple[Any, ...]) -> None:
             paid = block.weights(*given).float().mean(dim=1)
             passed = (paid + torch.eye(paid.shape[1], device=paid.device)) / 2
             flows[:] = [passed @ flows[0] if flows else passed]
+            arrived.append(torch.einsum("n,bnm->bm", summing(model.backbone, flows[0]), flows[0]))
 
         with at_rest(model, batch) as ready, torch.no_grad(), on_blocks(blocks_of(model), flow):
             model.features(ready, levels=False)
-        arrived = torch.einsum("n,bnm->bm", summing(model.backbone, flows[0]), flows[0])
-        return heats(on_patches(model.backbone, ready, arrived), about, self.name)
+        return [heats(on_patches(model.backbone, ready, row), about, self.name) for row in arrived]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,28 +14,45 @@ from PIL import Image
 from vitrail.data.decode import decode_upright
 from vitrail.data.names import storable
 from vitrail.draw.explained import explained, explained_sheet
-from vitrail.draw.sheet import Pixels
+from vitrail.draw.mosaic import animation
+from vitrail.draw.sheet import Pixels, to_image
 from vitrail.explain import EXPLAINERS
 from vitrail.explain.faithfulness import BASELINES, HEAT, MEASURES, Trust
 from vitrail.run.content import percent
+from vitrail.run.explain.depth import by_head, through_depth
 from vitrail.run.explain.explanation import Explained, Explanation, in_words
 from vitrail.run.files import write_atomic
 from vitrail.values import Answer, Frame, Label
 
 if TYPE_CHECKING:
-    from vitrail.data.preprocess import Preprocess
+    from vitrail.run.predict import Predictor
 
 TITLES = {"insertion": "insertion", "deletion": "deletion", "road": "ROAD"}
 """What the measures are called."""
+MOVING = 360
+"""The longer side of a picture that moves, in pixels, so that its file stays small."""
 BESIDE = {"random": "random map", "edge": "edges"}
 """What the baselines are called."""
 
 
 class Keeper:
-    """Writes explanations into a folder, under names that no two of them share."""
+    """Writes explanations into a folder, under names that no two of them share.
 
-    def __init__(self, folder: Path, preprocess: Preprocess, *, contours: bool = False) -> None:
-        self.folder, self.preprocess, self.contours = folder, preprocess, contours
+    With ``heads`` also a sheet of the heads of a layer, and with ``animate`` a picture that moves through
+    the depth of the network.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        predictor: Predictor,
+        *,
+        contours: bool = False,
+        heads: int | None = None,
+        animate: bool = False,
+    ) -> None:
+        self.folder, self.predictor, self.contours = folder, predictor, contours
+        self.heads, self.animate = heads, animate
         self._taken: set[str] = set()
 
     def keep(self, file: str, found: Explained) -> list[dict[str, Any]]:
@@ -43,8 +61,9 @@ class Keeper:
         Of each method a picture and the heat map as ``.npy`` (float32 ``h w``, on the method's grid); with
         several methods also a sheet of them all. Raises Unreadable when the file is gone.
         """
-        stem = self._name(storable(Path(file).stem))
-        source = decode_upright(file, 3, None, self.preprocess.max_pixels, self.preprocess.frames).pixels
+        stem = free_name(storable(Path(file).stem), self._taken)
+        preprocess = self.predictor.contract.preprocess
+        source = decode_upright(file, 3, None, preprocess.max_pixels, preprocess.frames).pixels
         lines = []
         for method, each in found.by_method.items():
             picture, heat = f"{stem}.{method}.png", f"{stem}.{method}.npy"
@@ -57,21 +76,35 @@ class Keeper:
             sheet = f"{stem}.png"
             self._save(sheet, draw_sheet(source, found.by_method, contours=self.contours))
             lines = [line | {"sheet": sheet} for line in lines]
-        return lines
+        more = self._closer(stem, source, next(iter(found.by_method.values())))
+        return [line | more for line in lines]
 
-    def _name(self, stem: str) -> str:
-        """Return a name that was not taken; letter case does not tell names apart everywhere."""
-        name, number = stem, 1
-        while name.casefold() in self._taken:
-            number += 1
-            name = f"{stem}-{number}"
-        self._taken.add(name.casefold())
-        return name
+    def _closer(self, stem: str, source: Pixels, first: Explanation) -> dict[str, str]:
+        """Write what shows an explanation more closely; return the files' names."""
+        more: dict[str, str] = {}
+        if self.heads is not None:
+            more["heads"] = f"{stem}.heads.png"
+            self._save(more["heads"], draw_heads(source, first, by_head(self.predictor, first, self.heads)))
+        if self.animate:
+            more["animation"] = f"{stem}.depth.webp"
+            steps = through_depth(self.predictor, first)
+            write_atomic(self.folder / more["animation"], draw_depth(source, steps, contours=self.contours))
+        return more
 
     def _save(self, name: str, picture: Image.Image) -> None:
         file = io.BytesIO()
         picture.save(file, "PNG")
         write_atomic(self.folder / name, file.getvalue())
+
+
+def free_name(stem: str, taken: set[str]) -> str:
+    """Take a name that was not ``taken``; letter case does not tell names apart everywhere."""
+    name, number = stem, 1
+    while name.casefold() in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    taken.add(name.casefold())
+    return name
 
 
 def draw(source: Pixels, found: Explanation, *, contours: bool = False) -> Image.Image:
@@ -119,6 +152,29 @@ def draw_sheet(
         notes={name: f"{trust.heat.marks['road']:.2f}" for name, trust in judged.items()},
         contours=contours,
     )
+
+
+def draw_heads(source: Pixels, found: Explanation, maps: Mapping[str, np.ndarray]) -> Image.Image:
+    """Return the original picture and where each head of a layer looked (``h w`` by name)."""
+    size = (found.canvas.shape[0], found.canvas.shape[1])
+    lines = ["attention by head, whatever the answer"]
+    return explained_sheet(source, maps, found.frame, size, title=answer_in_words(found.answer), lines=lines)
+
+
+def draw_depth(source: Pixels, steps: Sequence[tuple[str, Explanation]], *, contours: bool = False) -> bytes:
+    """Return the same explanation layer after layer, by name, as a WebP."""
+    image = to_image(source)
+    image.thumbnail((MOVING, MOVING))
+    frames = []
+    for _, each in steps:
+        height, width = each.frame.size
+        a, b, c, d, e, f = each.frame.matrix
+        across, down = width / image.width, height / image.height
+        frame = Frame(
+            size=(image.height, image.width), matrix=(a * across, b * down, c, d * across, e * down, f)
+        )
+        frames.append(draw(image, replace(each, frame=frame), contours=contours))
+    return animation(frames)
 
 
 def answer_in_words(answer: Answer) -> str:
