@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitrail.backbones import configure
 from vitrail.cli import main
 from vitrail.draw.mosaic import filter_grid, map_grid, mosaic
 
@@ -22,9 +21,9 @@ def models(tmp_path_factory):
     home = tmp_path_factory.mktemp("models")
     for name in ("test_vit", "test_resnet"):
         torch.manual_seed(0)
-        save_for_hf(
-            timm.create_model(name, num_classes=3), home / name, model_config={"label_names": ["a", "b", "c"]}
-        )
+        network = timm.create_model(name, num_classes=3)
+        words = {"model_config": {"label_names": ["a", "b", "c"]}, "safe_serialization": True}
+        save_for_hf(network, home / name, **words)
     Image.fromarray(data.chelsea()[::2, ::2]).save(home / "cat.png")
     return home
 
@@ -76,7 +75,7 @@ def test_heads_and_depth(models, tmp_path, capsys):
     assert main(["explain", str(models / "test_vit"), *words, "--heads", "--out", str(tmp_path / "vit")]) == 0
     (line,) = json.loads(capsys.readouterr().out)["explanations"]
     with Image.open(tmp_path / "vit" / line["animation"]) as moving:
-        assert moving.n_frames == len(configure("test_vit").build((160, 160), 3).encoder.blocks)
+        assert moving.n_frames == 6
     assert (tmp_path / "vit" / line["heads"]).exists()
     assert main(["explain", str(models / "test_resnet"), *words, "--out", str(tmp_path / "cnn")]) == 0
     (line,) = json.loads(capsys.readouterr().out)["explanations"]
