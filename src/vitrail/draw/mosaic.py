@@ -36,7 +36,7 @@ def map_grid(maps: np.ndarray) -> Image.Image:
     """Return a map for each place, ``h w h w``, at that place: dark is the least of all, light the most."""
     low, high = float(maps.min()), float(maps.max())
     painted = paint_heat((maps - low) / max(high - low, 1e-12))
-    return mosaic(list(painted.reshape(-1, *painted.shape[2:])), maps.shape[1])
+    return mosaic(list(painted.reshape(-1, *painted.shape[2:])), maps.shape[1], gap=6)
 
 
 def filter_grid(filters: np.ndarray) -> Image.Image:
