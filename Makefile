@@ -18,7 +18,7 @@ help:
 
 setup: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml scripts/setup
 	@scripts/setup $(PYTHON)
 	@touch $@
 

@@ -77,15 +77,15 @@ def test_equal_to_the_formula(method, name, layer, module, make, pictures):
         np.testing.assert_allclose(heat.values / scale.item(), each / scale, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "switches"),
-    [
-        ("test_resnet", {}),
-        ("test_efficientnet", {}),
-        ("swin_tiny_patch4_window7_224", {}),
-        ("", {"pool": "mean", "registers": 2}),
-    ],
-)
+POOLED = [
+    ("test_resnet", {}),
+    ("test_efficientnet", {}),
+    ("swin_tiny_patch4_window7_224", {}),
+    ("", {"pool": "mean", "registers": 2}),
+]
+
+
+@pytest.mark.parametrize(("name", "switches"), POOLED)
 def test_the_mean_of_a_class_activation_map_is_the_score(name, switches, make, pictures):
     size = (64, 64)
     model, batch = make(name, size, **switches), pictures(size)
@@ -99,6 +99,16 @@ def test_the_mean_of_a_class_activation_map_is_the_score(name, switches, make, p
     expected = torch.einsum("bdhw,d->bhw", final, last.weight[1]).relu().detach().numpy()
     for heat, each in zip(Cam()(model, batch, "b"), expected, strict=True):
         np.testing.assert_allclose(heat.values, each, rtol=1e-4, atol=1e-5 * expected.max())
+
+
+@pytest.mark.parametrize(("name", "switches"), POOLED)
+def test_grad_cam_of_what_is_pooled_is_cam_over_the_number_of_places(name, switches, make, pictures):
+    model, batch = make(name, (64, 64), **switches), pictures((64, 64))
+    for cam, grad in zip(Cam()(model, batch, "b"), GradCam(layer="final")(model, batch, "b"), strict=True):
+        assert cam.values.max() > 0
+        np.testing.assert_allclose(
+            grad.values * cam.values.size, cam.values, rtol=1e-4, atol=1e-5 * cam.values.max()
+        )
 
 
 def test_one_rather_than_another(make, pictures):
