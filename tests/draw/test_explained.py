@@ -81,6 +81,44 @@ def test_contours_run_along_equal_heat_and_not_around_what_the_model_saw():
     assert (seen[40, 60] == 128).all()  # inside the line the picture shows as it is
 
 
+def test_contours_of_fine_maps_are_those_of_means():
+    fine = np.random.default_rng(0).random((224, 224))
+    fine[80:140, 80:140] += 3
+    picture = np.full((224, 224), 128, np.uint8)
+    seen = np.asarray(heat_over(picture, fine, Frame(size=(224, 224)), (224, 224), contours=True))
+    changed = (seen != 128).any(-1)
+    assert 0 < changed.mean() < 0.08  # outlines of single pixels would cover most of it
+    assert not changed[:60].any()
+
+
+def test_every_contour_stands_out_from_dark_and_from_light():
+    values = np.linspace(0, 1, 20)[None].repeat(20, 0)
+    for shade in (0, 255):
+        picture = np.full((200, 200), shade, np.uint8)
+        seen = np.asarray(heat_over(picture, values, Frame(size=(200, 200)), (200, 200), contours=True), int)
+        apart = np.abs(seen[100] - shade).max(-1)
+        for level in (0.25, 0.5, 0.75):
+            assert apart[round(200 * level) - 12 : round(200 * level) + 12].max() > 100
+
+
+def test_lines_between_cells_are_seen_on_large_pictures_too():
+    picture = np.zeros((1600, 2400), np.uint8)
+    ruled = np.asarray(heat_over(picture, np.zeros((4, 4)), Frame(size=(1600, 2400)), (1600, 2400)))
+    line = ruled[200, :, 0] > ruled[200, 300, 0]
+    assert 2 <= line[590:611].sum() <= 4
+
+
+def test_the_bar_has_the_colours_of_the_heat_over_dark_and_over_light():
+    picture = np.zeros((400, 400), np.uint8)
+    picture[:, 200:] = 255
+    made = np.asarray(explained(picture, np.ones((1, 1)), Frame(size=(400, 400)), (400, 400), title="x"), int)
+    gap = int(np.flatnonzero((made[:400] != 255).any((0, 2)))[0])
+    hot = made[gap + 200, 2 * gap + 400 : 2 * gap + 800]
+    bar = made[gap + 2, 2 * gap + 800 + gap // 2 :]
+    for colour in (hot[100], hot[300]):
+        assert np.abs(bar - colour).sum(-1).min() < 12
+
+
 @pytest.mark.parametrize("size", [(40, 300), (300, 40), (224, 224)])
 def test_sheets_of_every_shape(size):
     picture = Image.new("RGB", size[::-1], "red")

@@ -19,11 +19,13 @@ from vitrail.explain import EXPLAINERS, Versus, layers_of
 from vitrail.explain.faithfulness import Judge
 from vitrail.run.explain.benchmark import benchmark, choose_sources
 from vitrail.run.explain.choice import default_method, explainer_of, find_class
+from vitrail.run.explain.explanation import Explanation
+from vitrail.run.explain.keep import draw, evenness
 from vitrail.run.explain.objects import on_canvas
 from vitrail.run.explain.page import verdict, write_benchmark
 from vitrail.run.launch import compose, train
 from vitrail.run.predict import Predictor
-from vitrail.values import Frame, Heat
+from vitrail.values import Frame, Heat, Label
 
 LITE0 = Path(__file__).parents[2] / ".data" / "efficientnet-lite0"
 
@@ -161,6 +163,23 @@ def test_classes_of_others_are_found_by_any_of_their_names():
         find_class("tiger cats", classes)
     with pytest.raises(UsageError, match="names 2 classes"):
         find_class("crane", ("crane, bird", "crane, machine"))
+
+
+def test_a_picture_says_that_its_heat_is_nearly_even():
+    assert evenness(np.zeros((2, 2))) == 0
+    assert evenness(np.array([[1, 2], [3, 4.0]])) == pytest.approx(0.25)
+    found = [
+        Explanation(
+            answer=Label(scores=np.array([1.0]), names=("cat",), source=0),
+            about="cat",
+            heat=Heat(values=values, about="cat", method="cam", source=0),
+            canvas=np.zeros((8, 8, 3), np.uint8),
+            frame=Frame(size=(8, 8)),
+        )
+        for values in (np.full((2, 2), 0.9), np.eye(2))
+    ]
+    even, uneven = (draw(np.zeros((8, 8, 3), np.uint8), each) for each in found)
+    assert even.height > uneven.height
 
 
 # ---------------------------------------------------------------- benchmark

@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from vitrail.draw.letters import cut, write
 
 Pixels = np.ndarray | Image.Image
 """A picture: uint8 ``h w``, ``h w 1`` or ``h w 3``, or Pillow's."""
@@ -62,7 +64,6 @@ def sheet(
     columns = columns or max(1, min(len(pictures), math.ceil(math.sqrt(3 * len(pictures)))))
     rows = math.ceil(len(pictures) / columns)
     height = max(10, side // 9)
-    font = ImageFont.load_default(height)
     line = round(height * 1.5) if captions else 0
     cell = side + line + gap, side + gap
     canvas = Image.new("RGB", (gap + columns * cell[1], gap + rows * cell[0]), ground)
@@ -73,16 +74,5 @@ def sheet(
         canvas.paste(image, (left + (side - image.width) // 2, top + (side - image.height) // 2))
         if captions:
             middle = left + side / 2, top + side + line / 2
-            pen.text(middle, _fit(captions[index], font, side), fill=ink, font=font, anchor="mm")
+            write(pen, middle, cut(captions[index], height, side), height, ink, "mm")
     return canvas
-
-
-def _fit(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """Return the caption on one line, cut to a width in pixels."""
-    caption = " ".join(caption.split())
-    if font.getlength(caption) <= width:
-        return caption
-    kept = len(caption)
-    while kept and font.getlength(caption[:kept] + "…") > width:
-        kept -= 1
-    return caption[:kept].rstrip() + "…"

@@ -58,7 +58,7 @@ class Relevance:
     Chefer, Gur and Wolf 2021, "Generic attention-model explainability", the rule for self-attention: from the
     identity, each layer adds the positive part of its attention times its gradient, averaged over heads,
     times the relevance so far. Only the summary's row is wanted, so it is multiplied from the last layer,
-    which needs one layer's attention at a time.
+    which needs one layer's attention at a time. What the identity alone gives each token is left out.
     """
 
     name: ClassVar[str] = "relevance"
@@ -77,7 +77,8 @@ class Relevance:
             ):
                 scores, settled = ask(model, ready, about)
                 (gradients,) = torch.autograd.grad(scores.sum(), leaves)
-            row = summing(model.backbone, gradients).expand(gradients.shape[:2])
+            start = summing(model.backbone, gradients).expand(gradients.shape[:2])
+            row = start
             for block, (x, *others) in zip(blocks[::-1], given[::-1], strict=True):
                 with torch.enable_grad():
                     x = x.detach().requires_grad_()
@@ -85,7 +86,8 @@ class Relevance:
                     gradients, slopes = torch.autograd.grad(out, (x, weights), gradients)
                 speaks = (weights.detach() * slopes).float().clamp(min=0).mean(dim=1)
                 row = row + torch.einsum("bn,bnm->bm", row, speaks)
-        return heats(on_patches(model.backbone, ready, row), settled, self.name)
+        # Where patches sum the picture up, all begin with the same share: it would hide the rest.
+        return heats(on_patches(model.backbone, ready, row - start), settled, self.name)
 
 
 def blocks_of(model: Any) -> list[Any]:

@@ -33,6 +33,8 @@ MOVING = 360
 """The longer side of a picture that moves, in pixels, so that its file stays small."""
 BESIDE = {"random": "random map", "edge": "edges"}
 """What the baselines are called."""
+EVEN = 0.5
+"""A heat map whose coolest cell has more of the hottest than this is called nearly even."""
 
 
 class Keeper:
@@ -112,6 +114,8 @@ def draw(source: Pixels, found: Explanation, *, contours: bool = False) -> Image
     height, width = found.heat.values.shape
     at = f" at {found.layer}" if found.layer else ""
     lines = [f"{found.method}{at}, {_about(found)}, {height} x {width} cells"]
+    if (even := evenness(found.heat.values)) > EVEN:
+        lines.append(f"nearly even: the coolest cell has {_percent(even)} of the hottest")
     if found.trust is not None:
         lines.append(trust_in_words(found.trust))
     size = (found.canvas.shape[0], found.canvas.shape[1])
@@ -175,6 +179,12 @@ def draw_depth(source: Pixels, steps: Sequence[tuple[str, Explanation]], *, cont
         )
         frames.append(draw(image, replace(each, frame=frame), contours=contours))
     return animation(frames)
+
+
+def evenness(values: np.ndarray) -> float:
+    """Return how much the coolest cell of a heat map has of the hottest."""
+    most = float(values.max(initial=0))
+    return float(values.min()) / most if most > 0 else 0.0
 
 
 def answer_in_words(answer: Answer) -> str:
