@@ -43,9 +43,9 @@ WHERE = {
     "vit, a block": ("", VIT, "blocks.0", lambda net: net.encoder.blocks[0], tokens),
     "vit, its mean": ("", MEAN, None, lambda net: net.encoder.norm, tokens),
     "timm's vit": ("test_vit", {}, None, lambda net: net.net.blocks[-1].norm1, tokens),
-    "swin": (SWIN, {}, None, lambda net: net.net.norm, channels_first),
+    "swin": (SWIN, {}, "final", lambda net: net.net.norm, channels_first),
     "swin, a stage": (SWIN, {}, "layers.2", lambda net: net.net.layers[2], channels_first),
-    "resnet": ("test_resnet", {}, None, lambda net: net.net.layer4, None),
+    "resnet": ("test_resnet", {}, "final", lambda net: net.net.layer4, None),
     "resnet, a stage": ("test_resnet", {}, "layer2", lambda net: net.net.layer2, None),
 }
 POOLED = ["vit, its mean", "swin", "resnet"]
@@ -60,7 +60,9 @@ def side_by_side(make, pictures, method, where, louder=1):
     name, switches, layer, module, lay = WHERE[where]
     model, batch = make(name, SIZE, **switches), pictures(SIZE)
     model.head.layers[-1].weight.data *= louder
-    heats = EXPLAINERS[method](**({} if layer is None else {"layer": layer}))(model, batch, ABOUT)
+    heats = EXPLAINERS[method](**({} if layer is None or method == "cam" else {"layer": layer}))(
+        model, batch, ABOUT
+    )
     ours = scale_cam_image(np.stack([heat.values for heat in heats]))
     kind, targets = getattr(pytorch_grad_cam, THEIRS[method]), [ClassifierOutputTarget(ABOUT)] * len(heats)
     with kind(Logits(model), [module(model.backbone)], reshape_transform=lay) as cam:

@@ -49,12 +49,15 @@ def filter_grid(filters: np.ndarray) -> Image.Image:
 
 
 def animation(frames: Sequence[Image.Image]) -> bytes:
-    """Return frames as a WebP that begins again, its last frame shown longer.
+    """Return frames, on white where they differ in size, as a WebP whose last is shown longer, over and over.
 
     A GIF has 256 colours, too few for a photograph beside a scale of heat, and is ten times as large.
     """
     file = io.BytesIO()
-    first, *rest = [to_image(frame).convert("RGB") for frame in frames]
+    size = max(frame.width for frame in frames), max(frame.height for frame in frames)
+    first, *rest = (Image.new("RGB", size, GROUND) for _ in frames)
+    for whole, frame in zip((first, *rest), frames, strict=True):
+        whole.paste(to_image(frame), (0, 0))
     times = [STILL] * len(rest) + [LAST]
     first.save(file, "WEBP", save_all=True, append_images=rest, duration=times, loop=0, quality=88, method=4)
     return file.getvalue()
