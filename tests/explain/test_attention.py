@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -5,8 +7,10 @@ import torch
 from vitrail.backbones.vit import ViTConfig
 from vitrail.errors import UsageError
 from vitrail.explain.attention import AttentionMap
+from vitrail.explain.relevance import Relevance, Rollout
 from vitrail.heads.linear import LinearConfig
 from vitrail.models.vision import Vision
+from vitrail.nn import attention
 from vitrail.values import Batch
 
 
@@ -62,6 +66,25 @@ def test_a_network_without_attention_and_a_layer_that_is_not_there():
         AttentionMap(layer=-7)(vision, batch(), None)
     with pytest.raises(UsageError, match="this network has no attention to show"):
         AttentionMap()(Vision(torch.nn.Identity(), vision.head), batch(), None)
+
+
+@pytest.mark.parametrize(
+    ("method", "computed"), [(AttentionMap(layer=1), 1), (Rollout(), 3), (Relevance(), 3)], ids=str
+)
+def test_no_more_layers_than_asked_for_and_one_at_a_time(method, computed, make, pictures, monkeypatch):
+    made, together = [], []
+
+    def watch(*given):
+        together.append(sum(each() is not None for each in made))
+        weights = attend(*given)
+        made.append(weakref.ref(weights))
+        return weights
+
+    attend = attention._weights
+    monkeypatch.setattr(attention, "_weights", watch)
+    method(make(), pictures(), "a")
+    assert len(made) == computed
+    assert max(together) <= 1  # the one that the next takes the place of
 
 
 def test_one_head(make, pictures):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -112,6 +113,28 @@ def test_thousands_of_pictures_are_explained_a_few_at_a_time(trained, photograph
     np.testing.assert_array_equal(first[1].heat.values, third[1].heat.values)
     with pytest.raises(VitrailError, match=r"broken\.png: not a picture"):
         predictor.explain([photographs / "broken.png"])
+
+
+def resident():
+    """Return the megabytes that this process has in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
+
+
+@pytest.mark.parametrize("pictures", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path, pictures):
+    """A hundred would take 48 MB, were they kept with what the model saw of them and their heat maps."""
+    import timm
+
+    net = timm.create_model("test_resnet").eval()
+    timm.models.save_for_hf(net, str(tmp_path), safe_serialization=True)
+    predictor = Predictor.load(tmp_path)
+
+    def most(count):
+        drawn = (np.random.default_rng(n).integers(0, 255, (320, 320, 3), np.uint8) for n in range(count))
+        stream = predictor.explain_stream(drawn, "saliency")
+        return max(resident() for _, found in stream if found.heat.values.any())
+
+    assert most(24) + 25 > most(pictures)
 
 
 def test_another_class_and_one_rather_than_another(trained, photographs):

@@ -1,5 +1,6 @@
 """The Vision Transformer (Dosovitskiy et al. 2020, "An image is worth 16x16 words")."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -110,6 +111,13 @@ class ViT(Entrance):
         """
         x, mask, rotation, _ = self._enter(pixels, None, valid)
         return self.weights(x, layer, mask, rotation)
+
+    def each_attention(
+        self, pixels: Float[Tensor, "b c *size"], valid: Bool[Tensor, "b *size"] | None = None
+    ) -> Iterator[Float[Tensor, "b heads n n"]]:
+        """Yield the attention of every layer, as `attention` returns it, from the first to the last."""
+        x, mask, rotation, _ = self._enter(pixels, None, valid)
+        yield from self.encoder.each_weights(x, mask, rotation)
 
     def begin(
         self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, ClassVar
 
 import torch
@@ -37,18 +38,13 @@ class Rollout:
     @torch.no_grad()
     def through(self, model: Vision, batch: Batch, about: Any = None) -> list[list[Heat]]:
         """Return what has arrived after each layer, first to last, in one pass; raises as a call does."""
-        flows: list[Tensor] = []
-        arrived: list[Tensor] = []
-
-        def flow(block: Any, given: tuple[Any, ...]) -> None:
-            paid = block.weights(*given).float().mean(dim=1)
-            passed = (paid + torch.eye(paid.shape[1], device=paid.device)) / 2
-            flows[:] = [passed @ flows[0] if flows else passed]
-            arrived.append(torch.einsum("n,bnm->bm", summing(model.backbone, flows[0]), flows[0]))
-
-        with at_rest(model, batch) as ready, torch.no_grad(), on_blocks(blocks_of(model), flow):
-            model.features(ready, levels=False)
-        return [heats(on_patches(model.backbone, ready, row), about, self.name) for row in arrived]
+        blocks_of(model)
+        backbone, arrived = model.backbone, list[Tensor]()
+        with at_rest(model, batch) as ready, torch.no_grad():
+            layers = backbone.each_attention(ready.pixels["image"], ready.valid)
+            for flow in accumulate(map(_passed, layers), lambda below, above: above @ below):
+                arrived.append(torch.einsum("n,bnm->bm", summing(backbone, flow), flow))
+        return [heats(on_patches(backbone, ready, row), about, self.name) for row in arrived]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +84,12 @@ class Relevance:
                 row = row + torch.einsum("bn,bnm->bm", row, speaks)
         # Where patches sum the picture up, all begin with the same share: it would hide the rest.
         return heats(on_patches(model.backbone, ready, row - start), settled, self.name)
+
+
+def _passed(weights: Float[Tensor, "b h n n"]) -> Float[Tensor, "b n n"]:
+    """Return what a layer passes on to each token, and from which."""
+    paid = weights.float().mean(dim=1)
+    return (paid + torch.eye(paid.shape[1], device=paid.device)) / 2
 
 
 def blocks_of(model: Any) -> list[Any]:

@@ -175,12 +175,13 @@ def _visible(mask: Tensor | None, query: Tensor, *, causal: bool = False) -> Ten
 
 
 def _weights(query: Tensor, key: Tensor, visible: Tensor | None) -> Tensor:
-    scores = query @ key.mT * query.shape[-1] ** -0.5
+    scores = (query * query.shape[-1] ** -0.5) @ key.mT
     if visible is not None:
         scores = (
             scores + visible if visible.is_floating_point() else scores.masked_fill(~visible, float("-inf"))
         )
+    weights: Tensor = scores.softmax(dim=-1)
+    if visible is None:
+        return weights
     # Who may look at nothing gathers nothing, as in the kernels.
-    blind = scores.amax(dim=-1, keepdim=True) == float("-inf")
-    weights: Tensor = scores.softmax(dim=-1).masked_fill(blind, 0.0)
-    return weights
+    return weights.masked_fill(scores.amax(dim=-1, keepdim=True) == float("-inf"), 0.0)

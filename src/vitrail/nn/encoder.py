@@ -1,6 +1,6 @@
 """A stack of blocks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 from jaxtyping import Float
@@ -43,3 +43,14 @@ class Encoder(nn.Module):
         for block in self.blocks[:depth]:
             x = block(x, mask, rotation)
         return cast(Block, self.blocks[depth]).weights(x, mask, rotation)
+
+    def each_weights(
+        self, x: Float[Tensor, "b n d"], mask: Mask | None = None, rotation: Rotation | None = None
+    ) -> Iterator[Float[Tensor, "b h n n"]]:
+        """Yield the attention weights of every layer, from the first to the last; none is kept here."""
+        *others, last = cast("list[Block]", self.blocks)
+        for block in others:
+            x, weights = block.watched(x, mask, rotation)
+            yield weights
+            del weights
+        yield last.weights(x, mask, rotation)
