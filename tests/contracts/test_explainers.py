@@ -124,7 +124,9 @@ def test_a_batch_is_explained_as_each_picture_alone(model, explainer):
         (alone,) = explainer(model, batch.with_(keys=batch.keys[index : index + 1], pixels=pixels), None)
         assert (alone.source, alone.about) == (0, heat.about)
         scale = heat.values.max()
-        np.testing.assert_allclose(alone.values / scale, heat.values / scale, atol=1e-3)
+        # Rounding may turn the maximum of a pool over, and with it single pixels' gradients.
+        near = 1e-2 if explainer.name in BY_PIXEL else 1e-3
+        np.testing.assert_allclose(alone.values / scale, heat.values / scale, atol=near)
 
 
 @pytest.mark.parametrize(
