@@ -10,12 +10,13 @@ from vitrail.values import Size
 def share_inside(values: np.ndarray, mask: Bool[np.ndarray, "H W"]) -> float:
     """Return how much of the heat ``h w`` lies on an object, over how much of the canvas that takes up.
 
-    1 is what even heat has, more is better. The heat of a cell lies evenly on it. Not a number without heat.
-    Raises UsageError for a mask without an object, or of another shape than ``H W``.
+    1 is what even heat has, and more is better; a map without heat counts as even, since it points nowhere.
+    The heat of a cell lies evenly on it. Raises UsageError for a mask without an object, or of another shape
+    than ``H W``.
     """
     part = _covered(mask, values.shape)
     total, area = float(values.sum()), float(part.mean())
-    return float((values * part).sum()) / total / area if total > 0 else float("nan")
+    return float((values * part).sum()) / total / area if total > 0 else 1.0
 
 
 def points_inside(values: np.ndarray, mask: Bool[np.ndarray, "H W"]) -> float:

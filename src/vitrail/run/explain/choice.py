@@ -19,11 +19,16 @@ grid, and others. So far the papers say so: what `vitrail explain MODEL --benchm
 confirm it."""
 
 
+def kind_of(model: Vision) -> str:
+    """Return which of the kinds of `PREFERRED` a model's backbone is."""
+    if hasattr(model.backbone, "attention"):
+        return "attention"
+    return "maps" if layers_of(model) else "other"
+
+
 def preferred(model: Vision) -> Sequence[str]:
     """Return the names of methods that suit a model, the best first."""
-    attends = hasattr(model.backbone, "attention")
-    kind = "attention" if attends else "maps" if layers_of(model) else "other"
-    return PREFERRED[kind]
+    return PREFERRED[kind_of(model)]
 
 
 def default_method(model: Vision) -> str:
