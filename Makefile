@@ -41,7 +41,8 @@ data: setup
 
 bench: setup
 	@$(BIN)/python benchmarks/accuracy.py --minutes 40
-	@$(BIN)/python benchmarks/compare.py --minutes 20
+	@$(BIN)/python benchmarks/compare.py --minutes 15
+	@$(BIN)/python benchmarks/explained.py --minutes 5
 
 docs: setup
 	@scripts/docs
