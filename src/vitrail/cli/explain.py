@@ -125,8 +125,8 @@ def _check(words: ExplainWords) -> None:
     """Refuse words that do not go together, before anything is loaded."""
     if words.run.lower().endswith(EXPORTED):
         raise UsageError(
-            f"{words.run}: an exported file answers, and has no layers or gradients left: all that could still "
-            "explain it is what changes when parts are covered.\nExplain the run that it was exported from."
+            f"{words.run}: an exported file answers, and has no layers or gradients left: all that could "
+            "still explain it is what changes when parts are covered.\nExplain the run that it was exported from."
         )
     if words.batch < 1:
         raise UsageError(f"--batch {words.batch}: it is 1 or more.")
