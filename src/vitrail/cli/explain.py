@@ -126,7 +126,8 @@ def _check(words: ExplainWords) -> None:
     if words.run.lower().endswith(EXPORTED):
         raise UsageError(
             f"{words.run}: an exported file answers, and has no layers or gradients left: all that could "
-            "still explain it is what changes when parts are covered.\nExplain the run that it was exported from."
+            "still explain it is what changes when parts are covered.\n"
+            "Explain the run that it was exported from."
         )
     if words.batch < 1:
         raise UsageError(f"--batch {words.batch}: it is 1 or more.")
