@@ -34,7 +34,7 @@ from vitrail.explain import EXPLAINERS
 from vitrail.explain.faithfulness import Judge
 from vitrail.models.vision import Vision
 from vitrail.run.explain.benchmark import benchmark
-from vitrail.run.explain.choice import default_method, explainer_of, kind_of
+from vitrail.run.explain.choice import explainer_of, kind_of
 from vitrail.run.folder import Run
 from vitrail.run.launch import resume_run
 from vitrail.run.predict import Predictor
@@ -153,7 +153,6 @@ def measure(entry: Entry, scratch: Path) -> dict[str, Any]:
         "versions": f"vitrail {vitrail.__version__}, {record.versions('torch', 'timm')}",
         "model": NETWORKS[entry.name].model,
         "kind": kind_of(model),
-        "default": default_method(model),
         "parameters": sum(each.numel() for each in model.parameters()),
         "train_seconds": round(Run(run).result["train_seconds"]),
         "parts": {

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 import record
+from vitrail.run.explain.choice import PREFERRED
 
 LINES, TABLE = record.RESULTS / "explained.jsonl", record.RESULTS / "explained.md"
 BASELINES = ("random", "edge")
@@ -18,7 +19,8 @@ MANY = ("smoothgrad", "integrated-gradients", "occlusion")
 """Methods that ask a model dozens of times: too slow to be what is done unless another is named."""
 KINDS = {
     "attention": "Transformers of ours, whose attention can be read",
-    "maps": "other networks with maps on a grid",
+    "transformer": "Transformers of others",
+    "convolutional": "convolutional networks",
 }
 ABOUT = """# Which explanation finds the object
 
@@ -94,12 +96,17 @@ def write() -> None:
     TABLE.write_text("\n".join(parts), encoding="utf-8")
 
 
+def default(runs: Sequence[Line]) -> str:
+    """Return what explains a network unless another method is named."""
+    return PREFERRED[runs[0]["kind"]][0]
+
+
 def summary(networks: Mapping[str, Sequence[Line]]) -> str:
     """Return a row a network: what explains it unless another method is named, and how well that does."""
     header = ["network", "method", "inside", "drawings not seen", "another style", "points", "ROAD"]
     rows = []
     for name, runs in networks.items():
-        method = runs[0]["default"]
+        method = default(runs)
         inside = [number(runs, part, method, "inside") for part in ("learned", "unseen", "style")]
         others = [number(runs, "learned", method, "points", percent), number(runs, "learned", method, "road")]
         rows.append([name, method, *inside, *others])
@@ -122,6 +129,7 @@ def choice(lines: Sequence[Line]) -> list[str]:
 
 def heading(name: str, runs: Sequence[Line]) -> str:
     first = runs[0]
+    minutes = sum(line["train_seconds"] for line in runs) / len(runs) / 60
     right = "; ".join(
         f"{words} {spread([line['parts'][part]['accuracy'] for line in runs], percent)}"
         for part, words in (
@@ -147,7 +155,7 @@ def methods(runs: Sequence[Line]) -> str:
     ]
     found = []
     for name in ordered:
-        shown = f"**{name}**" if name == runs[0]["default"] else BESIDE.get(name, name)
+        shown = f"**{name}**" if name == default(runs) else BESIDE.get(name, name)
         cells = [number(runs, part, name, "inside") for part in ("learned", "unseen", "style")]
         cells.append(number(runs, "learned", name, "points", percent))
         cells += [number(runs, "learned", name, mark) for mark in ("road", "insertion", "deletion")]
