@@ -9,7 +9,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from torchvision.transforms.v2 import functional as reference
 
-from vitrail.data.augment import PRESETS, Augment, _beta
+from vitrail.data.augment import PRESETS, Augment
+from vitrail.data.mix import _beta
 from vitrail.data.policy import OPERATIONS, randaugment, trivial
 from vitrail.data.preprocess import Preprocess
 from vitrail.errors import UsageError

@@ -170,7 +170,7 @@ def test_trust_comes_on_request(trained, photographs):
 def test_what_explains_a_network_unless_told(trained):
     vit, cnn = (Predictor.load(trained[name]).model for name in ("vit", "cnn"))
     assert default_method(vit) == "relevance"
-    assert default_method(cnn) == "grad-cam"
+    assert default_method(cnn) == "layer-cam"
     assert default_method(vitrail.load(trained["vit"]).model) in EXPLAINERS
     assert explainer_of(vit, "attention", "0") == EXPLAINERS["attention"](layer=0)
     with pytest.raises(UsageError, match="for attention it is a number"):
@@ -289,7 +289,7 @@ def test_pictures_numbers_and_lines_are_written(trained, photographs, tmp_path, 
     assert "cat.png" in shown.out
     broken, cat, cup = lines_of(out)
     assert "not a picture" in broken["error"]
-    method = {"vit": "relevance", "cnn": "grad-cam"}[name]
+    method = {"vit": "relevance", "cnn": "layer-cam"}[name]
     assert (cat["method"], cat["picture"]) == (method, f"cat.{method}.png")
     assert cat["about"] == cat["answer"]["label"]
     assert cat["frame"]["size"] == [100, 151]

@@ -12,20 +12,21 @@ from typing import Literal
 import numpy as np
 import torch
 from PIL import Image, ImageEnhance
-from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vitrail.data.chance import uniform
+from vitrail.data.lay import canvas_mask
+from vitrail.data.mix import mixed
 from vitrail.data.policy import DRAWS, POLICIES
-from vitrail.data.preprocess import Loaded, Preprocess
+from vitrail.data.preprocess import Fit, Loaded, Preprocess
+from vitrail.data.windows import Window, moved, window_mask, windows
 from vitrail.errors import UsageError
-from vitrail.values import Batch, Size
+from vitrail.values import IGNORED, Batch, Size
 
 TRIES = 10
 RATIO = 4 / 3
 ERASED = (0.02, 1 / 3)
 ERASED_RATIO = 3.3
-CANDIDATES = 256
 WHOLE = (1.0, 1.0)
 CROPPING = {"nearest": "nearest-exact", "bilinear": "bilinear", "bicubic": "bicubic", "lanczos": "bicubic"}
 
@@ -69,11 +70,16 @@ class Augment:
         if self.policy not in ("none", *POLICIES):
             raise UsageError(f"policy is one of none, {', '.join(POLICIES)}, not {self.policy!r}.")
 
-    def suited(self, size: Size) -> "Augment":
-        """Return the settings with what is None chosen: shifts for a tiny canvas, else crops and flips."""
-        small = max(size) <= 64
-        shift = (max(1, max(size) // 28) if small else 0) if self.shift is None else self.shift
-        crop = (0.35, 1.0) if self.crop_scale is None and not small and not shift else self.crop_scale
+    def suited(self, size: Size, fit: Fit = "crop") -> "Augment":
+        """Return the settings with what is None chosen: shifts for a tiny canvas, else crops and flips.
+
+        A window of a larger picture (``fit`` "tile") lies somewhere else each time, so neither is needed.
+        """
+        small, tiled = max(size) <= 64, fit == "tile"
+        shift = (max(1, max(size) // 28) if small and not tiled else 0) if self.shift is None else self.shift
+        crop = self.crop_scale
+        if crop is None and not small and not shift and not tiled:
+            crop = (0.35, 1.0)
         return replace(self, shift=shift, crop_scale=crop, flip=not small if self.flip is None else self.flip)
 
     # ---------------------------------------------------------------- each picture by itself
@@ -86,14 +92,14 @@ class Augment:
         def draw(stream: str, draws: int) -> np.ndarray:
             return uniform(seed, epoch, indices, stream, draws=draws)
 
-        cut = (
-            self._cut(loaded, preprocess, draw("crop", 2 * TRIES + 2))
-            if self.crop_scale not in (None, WHOLE)
-            else [
+        boxes = self._boxes(loaded, preprocess, draw("crop", 2 * TRIES + 2))
+        if boxes is None:
+            cut = [
                 each.picture if each.picture.shape[:2] == preprocess.size else preprocess.canvas(each)[0]
                 for each in loaded
             ]
-        )
+        else:
+            cut = [_cut(each.picture, box, preprocess) for each, box in zip(loaded, boxes, strict=True)]
         if self.policy != "none" or self.jitter:
             cut = [
                 self._recolour(each, *draws)
@@ -106,21 +112,48 @@ class Augment:
             self._cover(pixels, preprocess.fill, draw("erase", 5))
         return pixels
 
-    def _cut(self, loaded: Sequence[Loaded], preprocess: Preprocess, draws: np.ndarray) -> list[np.ndarray]:
-        """Cut random parts out of the working pictures and resize them (Szegedy et al., 2015).
+    def masks(
+        self, masked: Sequence[Loaded], preprocess: Preprocess, *, seed: int, epoch: int, indices: np.ndarray
+    ) -> np.ndarray:
+        """Return what `pictures` makes of the pictures' masks, uint8 ``b k h w``: all draws are the same.
 
-        torch resamples here, several times as fast as Pillow. Now and then it rounds to the next level: that
-        matters where a model answers (there Pillow alone resamples), but not in a random crop.
+        What a picture does not fill, or what was covered in it, is `IGNORED`.
         """
-        sides = np.array([each.picture.shape[:2] for each in loaded], np.float64)
-        boxes = self._boxes(sides, preprocess.size[1] / preprocess.size[0], draws)
-        parts = []
-        for each, (top, left, height, width) in zip(loaded, boxes.tolist(), strict=True):
-            part = each.picture[top : top + height, left : left + width]
-            parts.append(_resample(part, preprocess.size, CROPPING[preprocess.resample]))
-        return parts
 
-    def _boxes(self, sides: np.ndarray, aspect: float, draws: np.ndarray) -> np.ndarray:
+        def draw(stream: str, draws: int) -> np.ndarray:
+            return uniform(seed, epoch, indices, stream, draws=draws)
+
+        masks = [each.mask for each in masked if each.mask is not None]
+        boxes = self._boxes(masked, preprocess, draw("crop", 2 * TRIES + 2))
+        if boxes is None:
+            cut = [
+                canvas_mask(mask, preprocess.place(each), preprocess.size)
+                for mask, each in zip(masks, masked, strict=True)
+            ]
+        else:
+            cut = [window_mask(mask, box, preprocess.size) for mask, box in zip(masks, boxes, strict=True)]
+        if self.policy != "none":
+            draws = draw("policy", DRAWS).tolist()
+            cut = [moved(mask, POLICIES[self.policy], each) for mask, each in zip(cut, draws, strict=True)]
+        laid = self._lay(cut, preprocess.size, draw("shift", 2), draw("turn", 3))
+        if self.erase:
+            self._cover(laid, (IGNORED,) * laid.shape[1], draw("erase", 5))
+        return laid
+
+    def _boxes(
+        self, loaded: Sequence[Loaded], preprocess: Preprocess, draws: np.ndarray
+    ) -> list[Window] | None:
+        """Return what is cut out of each working picture; None where nothing is, and it is the canvas."""
+        sides = np.array([each.picture.shape[:2] for each in loaded], np.float64)
+        if preprocess.fit == "tile":
+            return windows(sides, preprocess.size, self.crop_scale or WHOLE, draws)
+        if self.crop_scale in (None, WHOLE):
+            return None
+        boxes = self._crops(sides, preprocess.size[1] / preprocess.size[0], draws)
+        down, across = preprocess.size
+        return [Window(top, left, height, width, down, across) for top, left, height, width in boxes.tolist()]
+
+    def _crops(self, sides: np.ndarray, aspect: float, draws: np.ndarray) -> np.ndarray:
         """Return ``(top, left, height, width)`` by picture: the first of ten tries to fit, or the centre."""
         assert self.crop_scale is not None
         low, high = self.crop_scale
@@ -188,51 +221,31 @@ class Augment:
     # ---------------------------------------------------------------- pictures with one another
 
     def mix(self, batch: Batch, seed: int, epoch: int) -> Batch:
-        """Mix each picture (float ``b c h w``) and its targets (float ``b c``) with its neighbour's, or none.
+        """Return a batch of normalised pictures mixed with one another, or as it is: see `mixed`."""
+        return mixed(batch, self.mixup, self.cutmix, seed=seed, epoch=epoch)
 
-        Mixup: Zhang et al., 2018. CutMix: Yun et al., 2019. One ratio serves a batch.
-        """
-        if not (self.mixup or self.cutmix) or len(batch) < 2:
-            return batch
-        coin, y, x = uniform(seed, epoch, [batch.number], "mix", draws=3)[0].tolist()
-        cutting = bool(self.cutmix) and (not self.mixup or coin < 0.5)
-        kept = _beta(self.cutmix if cutting else self.mixup, seed, epoch, batch.number)
-        pixels: dict[str, Tensor] = {}
-        share = kept
-        for role, mine in batch.pixels.items():
-            other = mine.roll(1, 0)
-            if cutting:
-                top, bottom, left, right = _rectangle(mine.shape[2], mine.shape[3], 1 - kept, y, x)
-                share = 1 - (bottom - top) * (right - left) / (mine.shape[2] * mine.shape[3])
-                pixels[role] = mine.clone()
-                pixels[role][:, :, top:bottom, left:right] = other[:, :, top:bottom, left:right]
-            else:
-                pixels[role] = mine * kept + other * (1 - kept)
-        targets = {name: mine * share + mine.roll(1, 0) * (1 - share) for name, mine in batch.targets.items()}
-        return batch.with_(pixels=pixels, targets=targets)
+
+def _cut(picture: np.ndarray, window: Window, preprocess: Preprocess) -> np.ndarray:
+    """Cut a random part out of a working picture and resize it (Szegedy et al., 2015).
+
+    torch resamples here, several times as fast as Pillow. Now and then it rounds to the next level: that
+    matters where a model answers (there Pillow alone resamples), but not in a random crop.
+    """
+    part, size = window.of(picture), window.inner
+    if part.shape[:2] != size or preprocess.fit != "tile":
+        part = _resample(part, size, CROPPING[preprocess.resample])
+    if size == preprocess.size:
+        return part
+    canvas = np.empty((*preprocess.size, part.shape[2]), np.uint8)
+    canvas[:] = preprocess.fill
+    canvas[: size[0], : size[1]] = part
+    return canvas
 
 
 def _resample(part: np.ndarray, size: Size, mode: str) -> np.ndarray:
-    tensor = torch.from_numpy(np.array(part)).permute(2, 0, 1)[
-        None
-    ]  # a copy: torch wants to be able to write
-    resized = interpolate(tensor, size, mode=mode, antialias=mode != "nearest-exact")
+    tensor = torch.from_numpy(np.array(part))  # a copy: torch wants to be able to write
+    resized = interpolate(tensor.permute(2, 0, 1)[None], size, mode=mode, antialias=mode != "nearest-exact")
     return resized[0].permute(1, 2, 0).numpy()
-
-
-def _rectangle(height: int, width: int, area: float, y: float, x: float) -> tuple[int, int, int, int]:
-    """Return ``(top, bottom, left, right)`` of a part of ``area`` around a point, clipped at the borders."""
-    half = math.sqrt(area) / 2
-    top, bottom = (min(max(round(height * (y + sign * half)), 0), height) for sign in (-1, 1))
-    left, right = (min(max(round(width * (x + sign * half)), 0), width) for sign in (-1, 1))
-    return top, bottom, left, right
-
-
-def _beta(alpha: float, seed: int, epoch: int, number: int) -> float:
-    """Return a draw of the beta distribution with both parameters ``alpha``, by Jöhnk's rejection (1964)."""
-    one, two = uniform(seed, epoch, [number], "beta", draws=2 * CANDIDATES)[0].reshape(2, -1) ** (1 / alpha)
-    good = np.flatnonzero((one + two <= 1) & (one + two > 0))
-    return float(one[good[0]] / (one[good[0]] + two[good[0]])) if len(good) else 0.5
 
 
 PRESETS = {

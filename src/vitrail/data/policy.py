@@ -17,12 +17,16 @@ AFFINE = Image.Transform.AFFINE
 
 @dataclass(frozen=True)
 class Operation:
-    """What is done to a picture (uint8, grey or colour), and how strongly at each policy's highest level."""
+    """What is done to a picture (uint8, grey or colour), and how strongly at each policy's highest level.
+
+    What changes ``form`` is done to the picture's mask as well.
+    """
 
     apply: Callable[[Image.Image, float], Image.Image]
     trivial: float = 0.0
     rand: float = 0.0
     signed: bool = False
+    form: bool = False
 
 
 def shear_x(image: Image.Image, slope: float) -> Image.Image:
@@ -47,11 +51,11 @@ def translate_y(image: Image.Image, part: float) -> Image.Image:
 
 OPERATIONS = {
     "identity": Operation(lambda image, _: image),
-    "shear x": Operation(shear_x, 0.99, 0.3, signed=True),
-    "shear y": Operation(shear_y, 0.99, 0.3, signed=True),
-    "translate x": Operation(translate_x, 32 / 224, 150 / 331, signed=True),
-    "translate y": Operation(translate_y, 32 / 224, 150 / 331, signed=True),
-    "rotate": Operation(lambda image, degrees: image.rotate(degrees), 135.0, 30.0, signed=True),
+    "shear x": Operation(shear_x, 0.99, 0.3, signed=True, form=True),
+    "shear y": Operation(shear_y, 0.99, 0.3, signed=True, form=True),
+    "translate x": Operation(translate_x, 32 / 224, 150 / 331, signed=True, form=True),
+    "translate y": Operation(translate_y, 32 / 224, 150 / 331, signed=True, form=True),
+    "rotate": Operation(lambda image, degrees: image.rotate(degrees), 135.0, 30.0, signed=True, form=True),
     "brightness": Operation(
         lambda image, by: ImageEnhance.Brightness(image).enhance(1 + by), 0.99, 0.9, signed=True
     ),
@@ -71,19 +75,25 @@ OPERATIONS = {
 _LIST = tuple(OPERATIONS.values())
 
 
-def trivial(image: Image.Image, draws: Sequence[float]) -> Image.Image:
-    """Apply one operation; ``draws`` in [0, 1) choose it, its level and its sign."""
+def trivial(image: Image.Image, draws: Sequence[float], form: bool = False) -> Image.Image:
+    """Apply one operation; ``draws`` in [0, 1) choose it, its level and its sign.
+
+    With ``form`` it is applied only if it changes the form: that is for masks.
+    """
     operation = _LIST[int(draws[0] * len(_LIST))]
     strength = operation.trivial * int(draws[1] * LEVELS) / (LEVELS - 1)
+    if form and not operation.form:
+        return image
     return operation.apply(image, -strength if operation.signed and draws[2] < 0.5 else strength)
 
 
-def randaugment(image: Image.Image, draws: Sequence[float]) -> Image.Image:
-    """Apply two operations of level 9; ``draws`` in [0, 1) choose each and its sign."""
+def randaugment(image: Image.Image, draws: Sequence[float], form: bool = False) -> Image.Image:
+    """Apply two operations of level 9; ``draws`` in [0, 1) choose each and its sign; ``form`` as above."""
     for which, sign in zip(draws[0:4:2], draws[1:4:2], strict=True):
         operation = _LIST[int(which * len(_LIST))]
         strength = operation.rand * 9 / (LEVELS - 1)
-        image = operation.apply(image, -strength if operation.signed and sign < 0.5 else strength)
+        if operation.form or not form:
+            image = operation.apply(image, -strength if operation.signed and sign < 0.5 else strength)
     return image
 
 

@@ -30,19 +30,33 @@ RESAMPLE = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-Fit = Literal["crop", "squash", "pad"]
+Fit = Literal["crop", "squash", "pad", "tile"]
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """The working picture, uint8 ``h w c``; the ``size`` of the original; what of it the picture ``covers``.
 
-    ``covers`` is ``(left, top, right, bottom)`` in pixels of the upright original.
+    ``covers`` is ``(left, top, right, bottom)`` in pixels of the upright original. ``mask``, uint8 ``h w k``,
+    are the classes of its pixels, where they are asked for.
     """
 
     picture: np.ndarray
     size: Size
     covers: tuple[int, int, int, int]
+    mask: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The ``box`` of a working picture that goes to the pixels ``inner`` of a canvas, and so the frame.
+
+    Both are ``(left, top, right, bottom)``; the rest of the canvas is filled up.
+    """
+
+    box: tuple[float, float, float, float]
+    inner: tuple[int, int, int, int]
+    frame: Frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +66,9 @@ class Preprocess:
     ``fit`` says what happens to another aspect: ``crop`` resizes until the canvas is ``crop_pct`` of the
     shorter side and cuts out its centre (what is more than three times as long as needed loses its ends
     before that); ``squash`` resizes each side by itself; ``pad`` resizes the longer side and fills up with
-    the mean colour. ``mean`` and ``std`` are those of the pixels in 0..1, one a channel (empty: 0.5).
-    ``max_pixels`` refuses larger pictures before they are decoded, and ``frames`` ("error") animations.
+    the mean colour; ``tile`` resizes nothing: a canvas is a window of the picture, filled up beyond its end.
+    ``mean`` and ``std`` are those of the pixels in 0..1, one a channel (empty: 0.5). ``max_pixels`` refuses
+    larger pictures before they are decoded, and ``frames`` ("error") animations.
     """
 
     size: Size = (224, 224)
@@ -93,8 +108,10 @@ class Preprocess:
         It is kept as it is when at most a quarter too large: sharper than if it were resampled twice. Raises
         ``Unreadable``.
         """
-        decoded = decode_upright(source, self.channels, self._cover, self.max_pixels, self.frames)
-        if decoded.pixels.shape[:2] == self._cover:
+        whole = self.fit == "tile"
+        least = None if whole else self._cover
+        decoded = decode_upright(source, self.channels, least, self.max_pixels, self.frames)
+        if whole or decoded.pixels.shape[:2] == self._cover:
             return Loaded(decoded.pixels, decoded.size, decoded.covers)
         pixels, covers = self._shorten(decoded)
         down, across = self._ratio(decoded.size)
@@ -145,52 +162,69 @@ class Preprocess:
 
     # ---------------------------------------------------------------- working picture -> canvas
 
-    def canvas(self, loaded: Loaded) -> tuple[np.ndarray, Frame]:
-        """Return what a model sees, uint8 ``h w c`` of ``size``, and where it lies on the original."""
+    def canvas(self, loaded: Loaded, corner: tuple[int, int] = (0, 0)) -> tuple[np.ndarray, Frame]:
+        """Return what a model sees, uint8 ``h w c`` of ``size``, and where it lies on the original.
+
+        With ``fit`` "tile" it is the window whose upper left ``corner`` (y, x) this is.
+        """
+        place = self.place(loaded, corner)
+        pixels = _cut_out(loaded.picture, place.box)
+        left, top, right, bottom = place.inner
+        if pixels is None or pixels.shape[:2] != (bottom - top, right - left):
+            pixels = self.resize(loaded.picture, (bottom - top, right - left), place.box)
+        if pixels.shape[:2] != self.size:
+            canvas = np.empty((*self.size, self.channels), np.uint8)
+            canvas[:] = self.fill
+            canvas[top:bottom, left:right] = pixels
+            pixels = canvas
+        return pixels, place.frame
+
+    def place(self, loaded: Loaded, corner: tuple[int, int] = (0, 0)) -> Place:
+        """Return which part of the working picture goes where on the canvas."""
         if self.fit == "crop":
-            return self._cut(loaded)
+            return self._middle(loaded)
+        if self.fit == "tile":
+            return self._window(loaded, corner)
         down, across = self._ratio(loaded.size)
         left, top, right, bottom = loaded.covers
         height, width = self.size
         if self.fit == "pad":
             height = min(height, max(1, round((bottom - top) / down)))
             width = min(width, max(1, round((right - left) / across)))
-        pixels = loaded.picture
-        if pixels.shape[:2] != (height, width):
-            pixels = self.resize(pixels, (height, width))
         y, x = (self.size[0] - height) // 2, (self.size[1] - width) // 2
-        if (height, width) != self.size:
-            canvas = np.empty((*self.size, self.channels), np.uint8)
-            canvas[:] = self.fill
-            canvas[y : y + height, x : x + width] = pixels
-            pixels = canvas
         a, e = width / (right - left), height / (bottom - top)
-        return pixels, Frame(size=loaded.size, matrix=(a, 0.0, x - left * a, 0.0, e, y - top * e))
+        rows, columns = loaded.picture.shape[:2]
+        frame = Frame(size=loaded.size, matrix=(a, 0.0, x - left * a, 0.0, e, y - top * e))
+        return Place((0.0, 0.0, float(columns), float(rows)), (x, y, x + width, y + height), frame)
 
-    def _cut(self, loaded: Loaded) -> tuple[np.ndarray, Frame]:
-        """Return the centre of the working picture: cut out where the scales agree, else resampled."""
-        pixels, (left, top, right, bottom) = loaded.picture, loaded.covers
-        (height, width), (rows, columns) = self.size, pixels.shape[:2]
+    def _window(self, loaded: Loaded, corner: tuple[int, int]) -> Place:
+        """Place a window of the canvas' size, of which the picture may fill less."""
+        (y, x), (rows, columns) = corner, loaded.picture.shape[:2]
+        height, width = min(self.size[0], rows - y), min(self.size[1], columns - x)
+        frame = Frame(size=loaded.size, matrix=(1.0, 0.0, float(-x), 0.0, 1.0, float(-y)), origin=corner)
+        box = float(x), float(y), float(x + width), float(y + height)
+        return Place(box, (0, 0, width, height), frame)
+
+    def _middle(self, loaded: Loaded) -> Place:
+        """Place the centre of the working picture: cut out where the scales agree, else resampled."""
+        left, top, right, bottom = loaded.covers
+        (height, width), (rows, columns) = self.size, loaded.picture.shape[:2]
         down, across = self._ratio(loaded.size)
-        dense_y, dense_x = (
-            rows / (bottom - top),
-            columns / (right - left),
-        )  # working pixels in one of the original
+        # Working pixels in one of the original:
+        dense_y, dense_x = rows / (bottom - top), columns / (right - left)
         tall, wide = height * down * dense_y, width * across * dense_x
         y = (loaded.size[0] / 2 - top) * dense_y - tall / 2
         x = (loaded.size[1] / 2 - left) * dense_x - wide / 2
         if abs(tall - height) < 1 and abs(wide - width) < 1 and rows >= height and columns >= width:
-            y = min(max(round(y + (tall - height) / 2), 0), rows - height)
-            x = min(max(round(x + (wide - width) / 2), 0), columns - width)
-            pixels = pixels[y : y + height, x : x + width]
-            tall, wide = height, width
+            y = float(min(max(round(y + (tall - height) / 2), 0), rows - height))
+            x = float(min(max(round(x + (wide - width) / 2), 0), columns - width))
+            box = x, y, x + width, y + height
         else:
-            box = (max(x, 0.0), max(y, 0.0), min(x + wide, float(columns)), min(y + tall, float(rows)))
-            x, y, wide, tall = box[0], box[1], box[2] - box[0], box[3] - box[1]
-            pixels = self.resize(pixels, self.size, box)
+            box = max(x, 0.0), max(y, 0.0), min(x + wide, float(columns)), min(y + tall, float(rows))
+        x, y, wide, tall = box[0], box[1], box[2] - box[0], box[3] - box[1]
         a, e = width / wide * dense_x, height / tall * dense_y
         c, f = -left * a - x * width / wide, -top * e - y * height / tall
-        return pixels, Frame(size=loaded.size, matrix=(a, 0.0, c, 0.0, e, f))
+        return Place(box, (0, 0, width, height), Frame(size=loaded.size, matrix=(a, 0.0, c, 0.0, e, f)))
 
     @property
     def fill(self) -> tuple[int, ...]:
@@ -256,3 +290,10 @@ class Preprocess:
         for name in values.keys() - known - {"rules"}:
             raise UsageError(f"Preprocessing has no {name!r}.{nearest(name, known)}")
         return cls(**{name: value for name, value in values.items() if name != "rules"})
+
+
+def _cut_out(pixels: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray | None:
+    """Return a box of whole pixels as it is, or None for one of parts of pixels."""
+    left, top, right, bottom = map(int, box)
+    whole = all(side.is_integer() for side in box)
+    return pixels[top:bottom, left:right] if whole else None

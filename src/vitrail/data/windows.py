@@ -1,0 +1,92 @@
+"""Windows of pictures larger than a canvas: drawn at random to learn from, side by side to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from vitrail.data.lay import nearest
+from vitrail.values import IGNORED, Size
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of a working picture, from ``top`` and ``left`` on, and the pixels of a canvas that it fills."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    down: int
+    across: int
+
+    @property
+    def inner(self) -> Size:
+        """The part of the canvas that it fills, from the upper left corner on."""
+        return self.down, self.across
+
+    def of(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the part, a view of pixels ``h w c``."""
+        return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+def windows(sides: np.ndarray, size: Size, scale: tuple[float, float], draws: np.ndarray) -> list[Window]:
+    """Return a window of each picture of ``sides`` (``n 2``), somewhere, by numbers in [0, 1) (``n k``).
+
+    ``scale`` is the least and greatest share of the canvas' area that it takes: 1 is the picture as it is,
+    less is enlarged. A picture that is smaller fills a part of the canvas.
+    """
+    low, high = scale
+    shrink = np.sqrt(low + (high - low) * draws[:, :1])
+    wanted = np.maximum(1, np.rint(np.array(size) * shrink))
+    taken = np.minimum(wanted, sides)
+    inner = np.maximum(1, np.rint(np.array(size) * taken / wanted))
+    corner = np.floor(draws[:, -2:] * (sides - taken + 1))
+    return [Window(*row) for row in np.concatenate([corner, taken, inner], 1).astype(int).tolist()]
+
+
+def window_mask(mask: np.ndarray, window: Window, size: Size) -> np.ndarray:
+    """Return a window of a working picture's mask (``h w k``) on a canvas; beyond it is `IGNORED`."""
+    part = nearest(window.of(mask), (0.0, 0.0, float(window.width), float(window.height)), window.inner)
+    if window.inner == size:
+        return part
+    canvas = np.full((*size, mask.shape[2]), IGNORED, np.uint8)
+    canvas[: window.down, : window.across] = part
+    return canvas
+
+
+def moved(mask: np.ndarray, policy: Callable[..., Image.Image], draws: Sequence[float]) -> np.ndarray:
+    """Return a mask (``h w k``) after what a policy does to form, and nothing of what it does to colour.
+
+    Pillow fills with 0 what comes from outside: so classes are counted from 1 meanwhile, and 0 is `IGNORED`.
+    """
+    layers = [
+        np.asarray(policy(Image.fromarray(layer), draws, form=True))
+        for layer in (mask + np.uint8(1)).transpose(2, 0, 1)
+    ]
+    return np.stack(layers, 2) - np.uint8(1)
+
+
+def corners(size: Size, canvas: Size, overlap: int, multiple: int = 1) -> list[tuple[int, int]]:
+    """Return the upper left corners (y, x) of windows that cover a picture, row by row.
+
+    Neighbours share ``overlap`` pixels or more. Corners are multiples of ``multiple``, the stride of a
+    network, but for the last in a row or column, which ends with the picture as nearly as they allow.
+    """
+    down, across = (
+        _starts(side, window, overlap, multiple) for side, window in zip(size, canvas, strict=True)
+    )
+    return [(y, x) for y in down for x in across]
+
+
+def _starts(side: int, window: int, overlap: int, multiple: int) -> list[int]:
+    if side <= window:
+        return [0]
+    step = max(multiple, (window - overlap) // multiple * multiple)
+    last = (
+        -(-(side - window) // multiple) * multiple
+    )  # rounded up: the last window may end beyond the picture
+    return [*range(0, last, step), last]
