@@ -50,6 +50,9 @@ class Samples(Protocol):
     def source(self, index: int, role: str = "image") -> Source:
         """Return where one picture's bytes are."""
 
+    def mask(self, index: int) -> np.ndarray:
+        """Return a picture's mask: uint8 ``h w``, or ``c h w`` where a pixel may have many labels."""
+
 
 class Reader(Protocol):
     """A data format: what the classes are called, and the samples of each split that the files name."""

@@ -53,7 +53,9 @@ class Frame:
 class Batch:
     """Samples side by side. ``pixels`` are ``b c h w`` by role: uint8 from the loader, float once normalised.
 
-    ``number`` is the batch's place in its epoch, from 0.
+    ``number`` is the batch's place in its epoch, from 0. ``truths`` are what answers are measured against,
+    one a sample, where that is not in ``targets``: masks of the originals. When samples are seen in windows,
+    ``pixels`` and ``frames`` have one a window, and ``owners`` says of which sample each is.
     """
 
     keys: Sequence[str]
@@ -63,6 +65,8 @@ class Batch:
     valid: Tensor | None = None
     prompt: Sequence[str] | None = None
     number: int = 0
+    truths: Sequence[np.ndarray] = ()
+    owners: Sequence[int] = ()
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -5,7 +5,7 @@ nor resuming in the middle of an epoch changes it.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -17,10 +17,14 @@ from vitrail.data.augment import Augment
 from vitrail.data.cache import PixelCache
 from vitrail.data.chance import order
 from vitrail.data.faults import Unreadable
+from vitrail.data.lay import with_mask
 from vitrail.data.preprocess import Loaded, Preprocess
+from vitrail.data.windows import corners
 from vitrail.errors import VitrailError
 from vitrail.values import Batch
 
+STEP = 32
+"""Corners of windows are multiples of it, the largest stride of common networks: all see the same grid."""
 AHEAD = 2
 """Batches that are prepared or ready for each thread, beyond the one in use: memory is bounded by them."""
 
@@ -31,6 +35,11 @@ class Loader:
     With ``augment`` pictures are varied (and carry no frames); without it they are what a model is asked
     about. ``workers`` threads work ahead (0: none, in the caller's own). A picture that cannot be read is
     left out of its batch and noted in ``broken`` (key -> what is wrong); a batch without any is left out.
+
+    With ``masked`` samples come with their masks: in training ``collate`` gets ``mask`` too, uint8
+    ``b k h w`` on the canvas, else they are the ``truths``, as the originals have them. Where the canvas is a
+    window (``fit`` "tile"), an epoch of training sees ``windows`` of each picture, somewhere; who asks for
+    answers gets windows that cover it, with an ``overlap``.
 
     Training (``augment`` with ``shuffle``) wants two pictures a batch, because batch normalisation has no
     variance of one: a last batch of one goes into the batch before it, and a batch of which one picture is
@@ -49,15 +58,19 @@ class Loader:
         workers: int = 0,
         cache: PixelCache | None = None,
         shuffle: bool = False,
+        masked: bool = False,
+        windows: int = 1,
+        overlap: int = 0,
     ) -> None:
         self.samples, self.preprocess, self.augment, self.cache = samples, preprocess, augment, cache
         self.batch, self.seed, self.workers, self.shuffle = batch, seed, workers, shuffle
+        self.masked, self.windows, self.overlap = masked, windows if augment else 1, overlap
         self.broken: dict[str, str] = {}
         self._collate = collate
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch, those included that will be left out."""
-        whole, rest = divmod(len(self.samples), self.batch)
+        whole, rest = divmod(len(self.samples) * self.windows, self.batch)
         merged = self.training and rest == 1 and whole > 0
         return whole + (rest > 0 and not merged)
 
@@ -71,7 +84,7 @@ class Loader:
 
         Raises VitrailError at the end when no picture of the epoch could be read, or too few for a batch.
         """
-        count = len(self.samples)
+        count = len(self.samples) * self.windows
         places = order(self.seed, epoch, count) if self.shuffle else np.arange(count)
         borders = [*range(0, len(self) * self.batch, self.batch), count]  # the last batch takes what is left
         cuts = [(number, places[borders[number] : borders[number + 1]]) for number in range(start, len(self))]
@@ -83,6 +96,7 @@ class Loader:
                 yield batch
         if cuts and not readable and start == 0:
             key, reason = next(iter(self.broken.items()))
+            count = len(self.samples)
             number = count - len(self.broken)
             some = f"Only {number} of {count} pictures can be read, and no two in one batch" if number else ""
             raise VitrailError(
@@ -109,35 +123,73 @@ class Loader:
         finally:  # also when the caller stops early, or is interrupted
             pool.shutdown(cancel_futures=True)
 
-    def _make(self, number: int, indices: np.ndarray, epoch: int) -> tuple[Batch | None, dict[str, str]]:
+    def _make(self, number: int, places: np.ndarray, epoch: int) -> tuple[Batch | None, dict[str, str]]:
         """Load, vary and stack the pictures of one batch."""
-        loaded, kept, broken = [], [], {}
-        keys = self.samples.keys
-        for index in indices.tolist():
+        keys, broken = self.samples.keys, {}
+        loaded: dict[int, Loaded] = {}
+        for index in dict.fromkeys((places // self.windows).tolist()):
             try:
-                loaded.append(self._load(index))
-                kept.append(index)
+                loaded[index] = self._load(index)
             except Unreadable as fault:
                 broken[keys[index]] = fault.reason
-        if not loaded or (self.training and len(loaded) == 1 < len(indices)):
+        wanted = len(places)
+        places = places[np.isin(places // self.windows, list(loaded))]
+        if not loaded or (self.training and len(places) == 1 < wanted):
             return None, broken
-        rows = np.array(kept)
-        frames = []
+        rows = places // self.windows
+        batch = Batch(keys=[keys[row] for row in rows.tolist()], pixels={}, number=number)
+        seen = [loaded[row] for row in rows.tolist()]
         if self.augment is None:
-            canvases, frames = zip(*map(self.preprocess.canvas, loaded), strict=True)
-            pixels = np.ascontiguousarray(np.stack(canvases).transpose(0, 3, 1, 2))
-        else:
-            pixels = self.augment.pictures(loaded, self.preprocess, seed=self.seed, epoch=epoch, indices=rows)
-        batch = Batch(
-            keys=[keys[index] for index in kept],
+            return self._asked(batch, rows, seen), broken
+        return self._varied(batch, places, seen, epoch), broken
+
+    def _targets(self, rows: np.ndarray, **more: np.ndarray) -> Mapping[str, Tensor]:
+        columns = {name: column[rows] for name, column in self.samples.targets.items()}
+        return self._collate(columns | more)
+
+    def _asked(self, batch: Batch, rows: np.ndarray, loaded: Sequence[Loaded]) -> Batch:
+        """Return pictures as a model is asked about them, with the masks of the originals."""
+        views = [
+            (owner, *self.preprocess.canvas(each, corner))
+            for owner, each in enumerate(loaded)
+            for corner in self._corners(each)
+        ]
+        owners, canvases, frames = zip(*views, strict=True)
+        pixels = np.ascontiguousarray(np.stack(canvases).transpose(0, 3, 1, 2))
+        return batch.with_(
             pixels={"image": torch.from_numpy(pixels)},
             frames=frames,
-            targets=self._collate({name: column[rows] for name, column in self.samples.targets.items()}),
-            number=number,
+            targets=self._targets(rows),
+            owners=owners if self.preprocess.fit == "tile" else (),
+            truths=[self.samples.mask(row) for row in rows.tolist()] if self.masked else (),
         )
-        return batch, broken
+
+    def _varied(self, batch: Batch, places: np.ndarray, loaded: Sequence[Loaded], epoch: int) -> Batch:
+        """Return pictures as they are learned from, with their masks."""
+        assert self.augment is not None, "what is learned from is varied"
+        pixels = self.augment.pictures(loaded, self.preprocess, seed=self.seed, epoch=epoch, indices=places)
+        more = {}
+        if self.masked:
+            more["mask"] = self.augment.masks(
+                loaded, self.preprocess, seed=self.seed, epoch=epoch, indices=places
+            )
+        targets = self._targets(places // self.windows, **more)
+        return batch.with_(pixels={"image": torch.from_numpy(pixels)}, targets=targets)
+
+    def _corners(self, loaded: Loaded) -> list[tuple[int, int]]:
+        if self.preprocess.fit != "tile":
+            return [(0, 0)]
+        height, width = loaded.picture.shape[:2]
+        return corners((height, width), self.preprocess.size, self.overlap, STEP)
 
     def _load(self, index: int) -> Loaded:
+        """Return one working picture, with its mask if that is to be learned."""
+        loaded = self._picture(index)
+        if not (self.masked and self.augment):
+            return loaded
+        return with_mask(loaded, self.samples.mask(index), self.samples.keys[index])
+
+    def _picture(self, index: int) -> Loaded:
         """Return one working picture, from the cache when it is there."""
         source = self.samples.source(index)
         if self.cache is None or (
