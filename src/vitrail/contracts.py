@@ -50,6 +50,14 @@ class Samples(Protocol):
     def source(self, index: int, role: str = "image") -> Source:
         """Return where one picture's bytes are."""
 
+    @property
+    def masked(self) -> bool:
+        """Whether each picture has a mask."""
+
+    @property
+    def many(self) -> bool:
+        """Whether a picture, or a pixel where there are masks, may have any number of labels."""
+
     def mask(self, index: int) -> np.ndarray:
         """Return a picture's mask: uint8 ``h w``, or ``c h w`` where a pixel may have many labels."""
 
@@ -75,6 +83,10 @@ class Backbone(Protocol):
     channels: Sequence[int]
     width: int
     least: Size
+
+    @property
+    def inputs(self) -> int:
+        """The channels of the pictures."""
 
     def __call__(self, pixels: Tensor, valid: Tensor | None = None, levels: bool = True) -> Features: ...
 
@@ -151,6 +163,16 @@ class Task(Protocol):
 
     def marks(self, answers: Sequence[Any], targets: Any) -> np.ndarray:
         """Return how right each answer was (``n``, 0 to 1): what two models' answers are compared by."""
+
+    @property
+    def masked(self) -> bool:
+        """Whether targets are masks of the pictures."""
+
+    def truth(self, batch: Batch) -> np.ndarray | None:
+        """Return what answers to a batch are measured against, a row each; None where ``kept`` says it."""
+
+    def kept(self, answers: Sequence[Any], batch: Batch) -> list[Any]:
+        """Return what is kept of answers to a batch with targets: enough for the metric and for ``marks``."""
 
     def metric(self) -> Metric: ...
     def about(self, answer: Any) -> Any: ...

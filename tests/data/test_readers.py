@@ -1,6 +1,7 @@
 """Every reader in the list keeps the same promises; a newcomer is tested by being listed."""
 
 import gzip
+import json
 import os
 import struct
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image
 from vitrail.data.readers import READERS, ReaderOptions, open_data
 from vitrail.data.split import complete
 from vitrail.errors import UsageError, VitrailError
+from vitrail.values import IGNORED
 
 
 def draw(path, shade=0):
@@ -47,6 +49,39 @@ def make_idx(root):
     return str(root)
 
 
+def make_masks(root):
+    for number in range(24):
+        draw(root / "images" / f"{number}.png", number)
+        draw(root / "masks" / f"{number}.png", number % 3)
+    return str(root)
+
+
+def make_coco(root):
+    outlines = [[0, 0, 2, 0, 2, 2, 0, 2]]
+    file = {
+        "images": [{"id": number, "file_name": f"{number}.png"} for number in range(24)],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(("cat", "dog"))],
+        "annotations": [
+            {"image_id": number, "category_id": number % 2, "segmentation": outlines} for number in range(24)
+        ],
+    }
+    for number in range(24):
+        draw(root / "images" / f"{number}.png", number)
+    (root / "annotations").mkdir()
+    (root / "annotations/instances_default.json").write_text(json.dumps(file))
+    return str(root)
+
+
+def make_geojson(root):
+    for number in range(24):
+        draw(root / f"{number}.png", number)
+        geometry = {"type": "Polygon", "coordinates": [[[0, 0], [2, 0], [2, 2], [0, 0]]]}
+        properties = {"classification": {"name": ("cat", "dog")[number % 2]}}
+        feature = {"type": "Feature", "geometry": geometry, "properties": properties}
+        (root / f"{number}.geojson").write_text(json.dumps([feature]))
+    return str(root)
+
+
 def make_hub(root, monkeypatch):
     import huggingface_hub
     import pyarrow as pa
@@ -64,6 +99,7 @@ def make_hub(root, monkeypatch):
 def made(request, tmp_path, monkeypatch):
     """Return a function that makes the data of one reader in a folder, and returns where it is."""
     makers = {"folder": make_folder, "table": make_table, "idx": make_idx, "digits": lambda _: "digits"}
+    makers |= {"masks": make_masks, "coco": make_coco, "geojson": make_geojson}
     makers["hub"] = lambda root: make_hub(root, monkeypatch)
     monkeypatch.chdir(tmp_path)
     return makers[request.param]
@@ -77,8 +113,13 @@ def test_every_reader_gives_whole_samples(made, tmp_path):
     assert sum(map(len, every)) == len(table) > 0
     for samples in every:
         assert len(set(samples.keys)) == len(samples)
-        assert samples.targets["label"].dtype == np.int32
-        assert set(samples.targets["label"].tolist()) <= set(range(len(table.classes)))
+        if table.masks is None:
+            assert samples.targets["label"].dtype == np.int32
+            assert set(samples.targets["label"].tolist()) <= set(range(len(table.classes)))
+        else:
+            assert samples.targets["labels"].shape == (len(samples), len(table.classes))
+            found = {value for index in range(len(samples)) for value in np.unique(samples.mask(index))}
+            assert found <= {*range(len(table.classes)), IGNORED}
         assert samples.stamps.dtype == np.uint64
         assert samples.rows.dtype == np.int64
         sample = samples[len(samples) - 1]

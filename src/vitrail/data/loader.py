@@ -19,12 +19,10 @@ from vitrail.data.chance import order
 from vitrail.data.faults import Unreadable
 from vitrail.data.lay import with_mask
 from vitrail.data.preprocess import Loaded, Preprocess
-from vitrail.data.windows import corners
+from vitrail.data.windows import views
 from vitrail.errors import VitrailError
 from vitrail.values import Batch
 
-STEP = 32
-"""Corners of windows are multiples of it, the largest stride of common networks: all see the same grid."""
 AHEAD = 2
 """Batches that are prepared or ready for each thread, beyond the one in use: memory is bounded by them."""
 
@@ -39,7 +37,7 @@ class Loader:
     With ``masked`` samples come with their masks: in training ``collate`` gets ``mask`` too, uint8
     ``b k h w`` on the canvas, else they are the ``truths``, as the originals have them. Where the canvas is a
     window (``fit`` "tile"), an epoch of training sees ``windows`` of each picture, somewhere; who asks for
-    answers gets windows that cover it, with an ``overlap``.
+    answers gets windows that cover it, with an overlap.
 
     Training (``augment`` with ``shuffle``) wants two pictures a batch, because batch normalisation has no
     variance of one: a last batch of one goes into the batch before it, and a batch of which one picture is
@@ -60,11 +58,10 @@ class Loader:
         shuffle: bool = False,
         masked: bool = False,
         windows: int = 1,
-        overlap: int = 0,
     ) -> None:
         self.samples, self.preprocess, self.augment, self.cache = samples, preprocess, augment, cache
         self.batch, self.seed, self.workers, self.shuffle = batch, seed, workers, shuffle
-        self.masked, self.windows, self.overlap = masked, windows if augment else 1, overlap
+        self.masked, self.windows = masked, windows if augment else 1
         self.broken: dict[str, str] = {}
         self._collate = collate
 
@@ -149,12 +146,8 @@ class Loader:
 
     def _asked(self, batch: Batch, rows: np.ndarray, loaded: Sequence[Loaded]) -> Batch:
         """Return pictures as a model is asked about them, with the masks of the originals."""
-        views = [
-            (owner, *self.preprocess.canvas(each, corner))
-            for owner, each in enumerate(loaded)
-            for corner in self._corners(each)
-        ]
-        owners, canvases, frames = zip(*views, strict=True)
+        seen = [(owner, *view) for owner, each in enumerate(loaded) for view in views(self.preprocess, each)]
+        owners, canvases, frames = zip(*seen, strict=True)
         pixels = np.ascontiguousarray(np.stack(canvases).transpose(0, 3, 1, 2))
         return batch.with_(
             pixels={"image": torch.from_numpy(pixels)},
@@ -175,12 +168,6 @@ class Loader:
             )
         targets = self._targets(places // self.windows, **more)
         return batch.with_(pixels={"image": torch.from_numpy(pixels)}, targets=targets)
-
-    def _corners(self, loaded: Loaded) -> list[tuple[int, int]]:
-        if self.preprocess.fit != "tile":
-            return [(0, 0)]
-        height, width = loaded.picture.shape[:2]
-        return corners((height, width), self.preprocess.size, self.overlap, STEP)
 
     def _load(self, index: int) -> Loaded:
         """Return one working picture, with its mask if that is to be learned."""

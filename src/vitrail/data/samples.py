@@ -17,6 +17,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from vitrail.data.masks import Renumbered
 from vitrail.data.names import few
 from vitrail.errors import VitrailError
 from vitrail.values import Sample, Source
@@ -121,7 +122,9 @@ class Table:
     they identify the data wherever it lies. ``stamps`` (uint64) also hold the time of the last change, for
     caches. ``targets`` are ``label``, int32 ``n`` (an index into ``classes``), or ``labels``, uint8 ``n c``.
     ``split`` (int8) is an index into ``splits_named``; ``group`` (int32) one into ``group_names``. ``notes``
-    say in plain words what the reader passed over.
+    say in plain words what the reader passed over. ``masks`` decodes the mask of a row when asked for it, as
+    `vitrail.data.masks` says; ``labels`` are then the classes that occur in it, and ``contents`` and
+    ``stamps`` cover its file too.
     """
 
     home: str
@@ -136,12 +139,15 @@ class Table:
     group: np.ndarray | None = None
     group_names: Sequence[str] = ()
     notes: tuple[str, ...] = ()
+    masks: Sequence[np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         columns: dict[str, Sized] = {**self.targets, "pictures": self.pictures, "contents": self.contents}
         columns |= {"stamps": self.stamps, "split": self.split}
         if self.group is not None:
             columns["group"] = self.group
+        if self.masks is not None:
+            columns["masks"] = self.masks
         for name, column in columns.items():
             if len(column) != len(self):
                 raise ValueError(f"{len(column)} rows of {name} with {len(self)} keys")
@@ -177,7 +183,8 @@ class Table:
         if (labels := targets.get("labels")) is not None:
             targets["labels"] = np.zeros((len(labels), len(classes)), np.uint8)
             targets["labels"][:, place] = labels
-        return replace(self, classes=classes, targets=targets)
+        masks = None if self.masks is None else Renumbered(self.masks, place, len(classes))
+        return replace(self, classes=classes, targets=targets, masks=masks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,6 +247,27 @@ class Samples:
             )
         source: Source = self.table.pictures[int(self.rows[index])]
         return source
+
+    @property
+    def masked(self) -> bool:
+        """Whether each picture has a mask."""
+        return self.table.masks is not None
+
+    @cached_property
+    def many(self) -> bool:
+        """Whether a picture, or a pixel where there are masks, may have any number of labels."""
+        if self.table.masks is None:
+            return "labels" in self.table.targets
+        return self.table.masks[0].ndim == 3
+
+    def mask(self, index: int) -> np.ndarray:
+        """Return the mask of one picture, decoded now: uint8 ``h w``, or ``c h w`` for many labels a pixel.
+
+        Raises VitrailError when the data has no masks, or this one cannot be read.
+        """
+        if self.table.masks is None:
+            raise VitrailError(f"{self.home} has no masks. Give a folder of masks beside the pictures.")
+        return self.table.masks[int(self.rows[index])]
 
     def take(self, indices: np.ndarray | Sequence[int], split: str | None = None) -> Samples:
         """Return the samples at ``indices`` (integers, or a mask), in that order."""

@@ -54,8 +54,9 @@ def complete(
 
     ``val`` and ``test`` are fractions of what they are taken from. Splits are stratified by class (by set of
     classes for multi-label data) and keep groups whole. Every class is trained on: one with a single picture
-    is not tested, and a note says so. Raises VitrailError for a class without a training picture, for parts
-    that would be empty, and for a group in two given splits unless ``allow_shared_groups``.
+    is not tested, and a note says so. Raises VitrailError for a class without a training picture (with masks
+    that is a note: a class may be listed and never drawn), for parts that would be empty, and for a group in
+    two given splits unless ``allow_shared_groups``.
     """
     given = table.splits()
     train = given.get("train") or given.get("all")
@@ -237,7 +238,13 @@ def _check_classes(table: Table, parts: Mapping[str, Samples], notes: list[str])
             raise VitrailError(f"{table.home}: {name} has no pictures.")
         counts[name] = _counts(samples)
     untrained = [table.classes[i] for i in np.flatnonzero(counts["train"] == 0)]
-    if untrained:
+    nowhere = [table.classes[i] for i in np.flatnonzero(sum(counts.values()) == 0)]
+    if table.masks is not None:
+        if nowhere:
+            notes.append(f"No mask has any of: {few(nowhere, 10)}.")
+        if unseen := [name for name in untrained if name not in nowhere]:
+            notes.append(f"No training mask has any of: {few(unseen, 10)}. They cannot be learnt.")
+    elif untrained:
         raise VitrailError(
             f"{table.home}: no training picture of {few(untrained, 10)}. "
             "Add some, or take the class (folder, label, column) out."
@@ -247,7 +254,9 @@ def _check_classes(table: Table, parts: Mapping[str, Samples], notes: list[str])
         notes.append(f"Classes with a single picture, which is trained on and not tested: {few(single, 10)}.")
     for name in ("val", "test"):
         absent = [
-            table.classes[i] for i in np.flatnonzero(counts[name] == 0) if table.classes[i] not in single
+            table.classes[i]
+            for i in np.flatnonzero(counts[name] == 0)
+            if table.classes[i] not in (*single, *nowhere)
         ]
         if absent:
             notes.append(f"No picture in {name} of: {few(absent, 10)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,11 @@ import numpy as np
 from PIL import Image
 
 from vitrail.data.lay import nearest
-from vitrail.values import IGNORED, Size
+from vitrail.data.preprocess import Loaded, Preprocess
+from vitrail.values import IGNORED, Frame, Size
+
+STEP = 32
+"""Corners of windows are multiples of it, the largest stride of common networks: all see the same grid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +75,31 @@ def moved(mask: np.ndarray, policy: Callable[..., Image.Image], draws: Sequence[
     return np.stack(layers, 2) - np.uint8(1)
 
 
+def windows_for(pictures: Size, canvas: Size) -> int:
+    """Return how many windows of a picture of about this size an epoch sees: as many as it has room for."""
+    share = (max(side / window, 1) for side, window in zip(pictures, canvas, strict=True))
+    return max(1, round(math.prod(share)))
+
+
+def overlap_of(canvas: Size) -> int:
+    """Return how many pixels neighbours share at least, unless told otherwise: a quarter of a side."""
+    return min(canvas) // 4
+
+
+def views(preprocess: Preprocess, loaded: Loaded) -> list[tuple[np.ndarray, Frame]]:
+    """Return what a model sees of a picture: one canvas, or with ``fit`` "tile" the windows that cover it."""
+    if preprocess.fit != "tile":
+        return [preprocess.canvas(loaded)]
+    height, width = loaded.picture.shape[:2]
+    found = corners((height, width), preprocess.size, overlap_of(preprocess.size), STEP)
+    return [preprocess.canvas(loaded, corner) for corner in found]
+
+
 def corners(size: Size, canvas: Size, overlap: int, multiple: int = 1) -> list[tuple[int, int]]:
     """Return the upper left corners (y, x) of windows that cover a picture, row by row.
 
-    Neighbours share ``overlap`` pixels or more. Corners are multiples of ``multiple``, the stride of a
-    network, but for the last in a row or column, which ends with the picture as nearly as they allow.
+    Neighbours share ``overlap`` pixels or more, which is less than the canvas has. Corners are multiples of
+    ``multiple``, the stride of a network, or of a half of it where that would leave them no overlap.
     """
     down, across = (
         _starts(side, window, overlap, multiple) for side, window in zip(size, canvas, strict=True)
@@ -85,7 +110,9 @@ def corners(size: Size, canvas: Size, overlap: int, multiple: int = 1) -> list[t
 def _starts(side: int, window: int, overlap: int, multiple: int) -> list[int]:
     if side <= window:
         return [0]
-    step = max(multiple, (window - overlap) // multiple * multiple)
+    while multiple > max(1, window - overlap):  # a small canvas: to overlap matters more
+        multiple //= 2
+    step = (window - overlap) // multiple * multiple
     last = (
         -(-(side - window) // multiple) * multiple
     )  # rounded up: the last window may end beyond the picture

@@ -7,12 +7,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vitrail.data.names import few
+from vitrail.data.readers.coco_files import find_coco
+from vitrail.data.readers.coco_masks import read_coco
 from vitrail.data.readers.columns import SUFFIXES
 from vitrail.data.readers.digits import read_digits
 from vitrail.data.readers.folder import has_pictures, read_folder
+from vitrail.data.readers.geojson import has_geojson, read_geojson
 from vitrail.data.readers.hub import PREFIX, read_hub
 from vitrail.data.readers.idx import NAME, find_pairs, read_idx
+from vitrail.data.readers.masks import read_masks
 from vitrail.data.readers.options import AS_FOUND, ReaderOptions
+from vitrail.data.readers.pairing import find_places
 from vitrail.data.readers.table import read_table
 from vitrail.data.readers.tables import find_metadata, find_parquet
 from vitrail.data.samples import Table
@@ -24,14 +29,17 @@ READERS: Mapping[str, Callable[[str, ReaderOptions], Table]] = {
     "folder": read_folder,
     "table": read_table,
     "idx": read_idx,
+    "masks": read_masks,
+    "coco": read_coco,
+    "geojson": read_geojson,
     "digits": read_digits,
     "hub": read_hub,
 }
 """Every format by name: from a place and options to a `vitrail.data.samples.Table`."""
 
 UNDERSTOOD = (
-    "a folder with a folder of pictures for each class, a table (csv, jsonl, parquet), MNIST-like idx files, "
-    "digits, or hf://owner/name"
+    "a folder with a folder of pictures for each class, a table (csv, jsonl, parquet), a folder of pictures "
+    "beside a folder of masks, COCO or GeoJSON annotations, MNIST-like idx files, digits, or hf://owner/name"
 )
 
 
@@ -54,6 +62,8 @@ def _format(where: str) -> str:
     if path.is_file():
         if path.suffix.lower() in SUFFIXES:
             return "table"
+        if path.suffix.lower() == ".json":
+            return "coco"
         if NAME.fullmatch(path.name):
             return "idx"
         raise UsageError(f"{where} is a file that is not understood as data. Give {UNDERSTOOD}.")
@@ -67,6 +77,12 @@ def _format_of_folder(where: str) -> str:
         return "table"
     if find_pairs(where):
         return "idx"
+    if find_places(where):
+        return "masks"
+    if find_coco(where):
+        return "coco"
+    if has_geojson(where):
+        return "geojson"
     if not has_pictures(where):
         if find_parquet(where):
             return "table"

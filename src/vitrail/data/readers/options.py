@@ -1,6 +1,9 @@
 """What a user may say about how a data set is to be read."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+MaskKind = Literal["auto", "index", "colours", "instances", "binary"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,12 @@ class ReaderOptions:
     """Column that names what must stay in one split, such as a patient (default: group, if there is one)."""
     shared_groups: bool = False
     """Allow a group in two of the splits that the data name; scores will be too good."""
+    masks: MaskKind = "auto"
+    """What the values of masks mean: class numbers, colours, objects, or background and object."""
+    classes: str | None = None
+    """File with the names of masks' classes (default: classes.txt, .json, .csv or labelmap.txt, if any)."""
+    overlap: bool = False
+    """Let objects of COCO and GeoJSON overlap: a pixel has any number of classes, without a background."""
     offline: bool = False
     """Read hf:// data from the cache only, and never ask the network."""
     rescan: bool = False
