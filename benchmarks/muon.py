@@ -54,7 +54,7 @@ def measure(name: str, side: int, batch: int, rounds: int) -> str:
     """Return a row: the medians of both optimizers' steps, and how much faster a whole training step is."""
     torch.manual_seed(0)
     backbone = configure(name).build((side, side), 3)
-    model = Vision(backbone, LinearConfig().build(backbone.width, list("abcdefghij"))).to(DEVICE)
+    model = Vision(backbone, LinearConfig().build(backbone, list("abcdefghij"))).to(DEVICE)
     theirs = copy.deepcopy(model)
     ours_steps, theirs_steps = optimizers(model, Muon), optimizers(theirs, torch.optim.Muon)
     pixels = torch.randn(batch, 3, side, side, device=DEVICE)

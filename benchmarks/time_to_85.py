@@ -42,7 +42,9 @@ def ours(epochs: int, seed: int) -> tuple[float | None, float]:
             if job.state.step % every == 0:
                 spent += time.process_time() - started
                 metric = experiment.task.metric()
-                answer_all(job.answering, job.validation, job.engine, experiment.preprocess, metric)
+                answer_all(
+                    job.answering, job.validation, job.engine, experiment.preprocess, experiment.task, metric
+                )
                 accuracy = metric.points()["accuracy"]
                 print(f"ours {spent:.0f} s {accuracy:.4f}", flush=True)
                 if accuracy >= GOAL:

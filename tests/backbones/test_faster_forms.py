@@ -234,7 +234,7 @@ def test_volumes_merge():
 
 
 def model(backbone):
-    return Vision(backbone, LinearConfig().build(backbone.width, ("a", "b"), False)).eval()
+    return Vision(backbone, LinearConfig().build(backbone, ("a", "b"), False)).eval()
 
 
 def test_a_model_is_told_to_merge_and_explains_itself_as_before():

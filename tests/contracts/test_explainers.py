@@ -64,7 +64,7 @@ def network(title):
     """Return a network whose classifier tells the two photographs apart."""
     torch.manual_seed(0)
     backbone = NETWORKS[title].build(SIZE, 3)
-    model = Vision(backbone, LinearConfig().build(backbone.width, NAMES, False)).eval()
+    model = Vision(backbone, LinearConfig().build(backbone, NAMES, False)).eval()
     with torch.no_grad():
         cat, cup = model.features(photographs()).summary
         apart = F.normalize(cat - cup, dim=0)

@@ -66,7 +66,7 @@ EXAMPLES = {
         TimmConfig(name="test_convnext"),
     ],
 }
-NETWORKS = [(config, head) for family in EXAMPLES.values() for config in family for head in HEADS]
+NETWORKS = [(config, head) for family in EXAMPLES.values() for config in family for head in HEADS["classify"]]
 
 
 def title(network):
@@ -84,7 +84,7 @@ def build(network, multi=False):
     config, head = network
     torch.manual_seed(0)
     backbone = config.build(SIZE, 3)
-    return Vision(backbone, HEADS[head]().build(backbone.width, NAMES, multi))
+    return Vision(backbone, HEADS["classify"][head]().build(backbone, NAMES, multi))
 
 
 @pytest.fixture(scope="module", params=NETWORKS, ids=title)

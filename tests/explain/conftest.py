@@ -22,7 +22,7 @@ def make():
             else ViTConfig(**{"size": "pico", "depth": 3, "patch": 8} | switches)
         )
         backbone = config.build(size, 3)
-        model = Vision(backbone, (head or LinearConfig()).build(backbone.width, NAMES, False)).eval()
+        model = Vision(backbone, (head or LinearConfig()).build(backbone, NAMES, False)).eval()
         torch.nn.init.normal_(model.head.layers[-1].weight)
         return model
 

@@ -17,7 +17,7 @@ from vitrail.values import Batch
 def model(pool):
     torch.manual_seed(0)
     backbone = ViTConfig(size="pico", patch=8, pool=pool).build((32, 32), 3)
-    return Vision(backbone, LinearConfig().build(backbone.width, ("a", "b"), False)).eval()
+    return Vision(backbone, LinearConfig().build(backbone, ("a", "b"), False)).eval()
 
 
 def batch(size=(32, 32)):

@@ -42,7 +42,7 @@ class Spot(nn.Module):
 
 @pytest.fixture
 def model():
-    head = LinearConfig().build(1, ("spot", "none"), False)
+    head = LinearConfig().build(Spot(), ("spot", "none"), False)
     with torch.no_grad():
         head.layers[-1].weight.copy_(torch.tensor([[3.5], [-3.5]]))
         head.layers[-1].bias.copy_(torch.tensor([-4.0, 4.0]))

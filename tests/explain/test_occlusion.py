@@ -31,13 +31,15 @@ def test_equal_to_covering_places_one_by_one(make, pictures):
 class Corner(nn.Module):
     """Sees nothing but the upper left corner."""
 
+    width = 3
+
     def forward(self, pixels, valid=None, levels=True):
         return Features(levels=(), strides=(), summary=pixels[:, :, :4, :4].mean((2, 3)))
 
 
 def test_any_network_will_do_and_heat_is_where_it_looks():
     torch.manual_seed(0)
-    model = Vision(Corner(), LinearConfig().build(3, ("a", "b"), False))
+    model = Vision(Corner(), LinearConfig().build(Corner, ("a", "b"), False))
     nn.init.ones_(model.head.layers[-1].weight)
     batch = Batch(keys=["x"], pixels={"image": torch.ones(1, 3, 30, 28)})
     (heat,) = Occlusion(cells=7, window=1)(model, batch, None)

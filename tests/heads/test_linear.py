@@ -1,4 +1,5 @@
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ NAMES = ("cat", "dog", "owl")
 
 def head(multi=False, **changes):
     torch.manual_seed(0)
-    return LinearConfig(**changes).build(8, NAMES, multi).eval()
+    return LinearConfig(**changes).build(SimpleNamespace(width=8), NAMES, multi).eval()
 
 
 def features(batch=4):
@@ -131,4 +132,5 @@ def test_bad_words(words, message):
 
 
 def test_the_registry_goes_by_the_configs_name():
-    assert all(HEADS[name]().name == name for name in HEADS)
+    for heads in HEADS.values():
+        assert all(config().name == name for name, config in heads.items())

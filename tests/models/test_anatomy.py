@@ -16,7 +16,7 @@ from vitrail.values import Batch
 def model(name, size, classes=10):
     torch.manual_seed(0)
     backbone = configure(name).build(size, 3)
-    return Vision(backbone, LinearConfig().build(backbone.width, [str(i) for i in range(classes)], False))
+    return Vision(backbone, LinearConfig().build(backbone, [str(i) for i in range(classes)], False))
 
 
 def layers_of(whole):

@@ -12,7 +12,7 @@ from vitrail.values import Batch, Features
 def model():
     torch.manual_seed(0)
     backbone = ViTConfig(size="pico", patch=8).build((16, 16), 3)
-    return Vision(backbone, LinearConfig().build(backbone.width, ("a", "b"), False)).eval()
+    return Vision(backbone, LinearConfig().build(backbone, ("a", "b"), False)).eval()
 
 
 @pytest.fixture
@@ -40,6 +40,8 @@ def test_features_have_levels_when_they_are_asked_for(model, batch):
 class Noisy(nn.Module):
     """A backbone with a loss of its own, as a router of experts has."""
 
+    width = 3
+
     def forward(self, pixels, valid=None, levels=True):
         summary = pixels.mean((2, 3))
         return Features(levels=(), strides=(), summary=summary, aux={"balance": summary.square().mean()})
@@ -47,7 +49,7 @@ class Noisy(nn.Module):
 
 def test_a_backbones_own_loss_is_minimised_too(batch):
     torch.manual_seed(0)
-    model = Vision(Noisy(), LinearConfig().build(3, ("a", "b"), False))
+    model = Vision(Noisy(), LinearConfig().build(Noisy, ("a", "b"), False))
     losses = model.loss(batch, 0.0)
     assert set(losses.terms) == {"cross_entropy", "balance"}
     torch.testing.assert_close(losses.total, losses.terms["cross_entropy"] + losses.terms["balance"])

@@ -67,6 +67,8 @@ def _of_run(folder: Path) -> Classifier | None:
     if layer is None or stated["head"].get("name") != "linear":
         return None
     weight, bias = layer
+    if weight.ndim != 2:  # a layer of pixels, whose head has the same name in another task
+        return None
     if not len(weight) == len(bias) == len(stated["classes"]):
         raise VitrailError(f"{folder}: its head and its classes are not as many. Copy it again from the run.")
     return Classifier(

@@ -29,6 +29,12 @@ class Entrance(nn.Module):
         self.embed, self.positions, self.rotary = embed, positions, rotary
         self.patches = tuple(patch)
 
+    @property
+    def inputs(self) -> int:
+        """The pictures' channels."""
+        looks = (each for each in self.embed.modules() if isinstance(each, nn.Conv2d | nn.Conv3d))
+        return next(looks).in_channels
+
     def grid(self, pixels: Float[Tensor, "b c *size"]) -> tuple[int, ...]:
         """Return how many patches lie along each axis."""
         size = tuple(pixels.shape[2:])

@@ -25,12 +25,13 @@ class TimmBackbone(nn.Module):
 
     timm's own classifier on the summary gives timm's logits. Pictures ``b c h w`` may have any size: they are
     padded at the right and the bottom to a multiple, and enlarged where the network takes nothing smaller.
-    Convolutions see padding, so ``valid`` changes nothing here.
+    Convolutions see padding, so ``valid`` changes nothing here. ``inputs`` are the pictures' channels.
     """
 
-    def __init__(self, net: nn.Module, trial: Trial) -> None:
+    def __init__(self, net: nn.Module, trial: Trial, inputs: int = 3) -> None:
         super().__init__()
         self.net: Net = net
+        self.inputs = inputs
         self.strides, self.channels, self.width = trial.strides, trial.channels, trial.width
         self.least, self.multiple, self.only = trial.least, trial.multiple, trial.only
         self._stages, self._normed = list(trial.stages), trial.normed
@@ -131,8 +132,8 @@ class TimmConfig:
             )
         source = self._source(offline=offline)
         if source is None:
-            return TimmBackbone(self._create(channels, **trial.arguments), trial)
-        return TimmBackbone(self._load(source, channels, **trial.arguments), trial)
+            return TimmBackbone(self._create(channels, **trial.arguments), trial, channels)
+        return TimmBackbone(self._load(source, channels, **trial.arguments), trial, channels)
 
     def fetch(self, *, offline: bool = False) -> None:
         """Bring the weights to start from into the cache, unless they are there or ``offline``.

@@ -1,6 +1,6 @@
 """The Vision Transformer (Dosovitskiy et al. 2020, "An image is worth 16x16 words")."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -29,6 +29,10 @@ class ViT(Entrance):
     class, distillation, registers. With ``patch_drop`` training leaves that share of the patches out.
     ``merge`` may be set at any time: in evaluation so many tokens a layer are merged with the ones most like
     them (see `nn.merging`), and every place gets the values of the token that holds it.
+
+    With ``depths`` there is a level for each of these layers instead (counted from 0, the earliest first),
+    all at the stride of one patch and through the last norm, as DINOv2 shows its layers to dense heads.
+    Setting them raises UsageError for layers that do not exist or do not rise.
     """
 
     merge = 0
@@ -62,8 +66,24 @@ class ViT(Entrance):
         self.pool, self.pooling, self.norm_summary = pool, pooling, norm_summary
         self.patch = self.patches[-1]
         self.width = 2 * width if pool.startswith("class+") else width
-        self.strides, self.channels = (self.patch,), (width,)
+        self.strides: tuple[int, ...] = (self.patch,)
+        self.channels: tuple[int, ...] = (width,)
+        self._depths: tuple[int, ...] = ()
         self.least: Size = (self.patch, self.patch)
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """The layers that are levels; none: the last alone."""
+        return self._depths
+
+    @depths.setter
+    def depths(self, layers: Sequence[int]) -> None:
+        last = len(self.encoder.blocks) - 1
+        if list(layers) != sorted({layer for layer in layers if 0 <= layer <= last}):
+            raise UsageError(f"depths rise from 0 to {last} in this network, unlike {list(layers)}.")
+        self._depths, width = tuple(layers), self.channels[-1]
+        self.strides = (self.patch,) * max(1, len(layers))
+        self.channels = (width,) * max(1, len(layers))
 
     def forward(
         self,
@@ -72,14 +92,20 @@ class ViT(Entrance):
         levels: bool = True,
     ) -> Features:
         """Return the features; tokens of patches without a ``valid`` pixel are looked at by nobody."""
-        tokens = self.tokens(pixels, self._keep(pixels, valid), valid)
-        visible = None if valid is None else self.visible(valid).gather(1, tokens.places)
+        x, mask, rotation, places = self._enter(pixels, self._keep(pixels, valid), valid)
+        if levels and self.depths:
+            *shown, (prefix, values) = self._each_depth(x, mask, rotation)
+        else:
+            prefix, values = self.encode(x, mask, rotation)
+            shown = [(prefix, values)] if levels else []
+        visible = None if valid is None else self.visible(valid).gather(1, places)
         aux, seen = take_routing(self.encoder.blocks)
+        grid = self.grid(pixels)
         return Features(
-            levels=(self._on_grid(tokens, self.grid(pixels)),) if levels else (),
+            levels=tuple(self._on_grid(Tokens(values=each, places=places), grid) for _, each in shown),
             strides=self.strides if levels else (),
-            summary=self.summary(tokens.values, tokens.prefix, visible),
-            prefix=tokens.prefix,
+            summary=self.summary(values, prefix, visible),
+            prefix=prefix,
             aux=aux,
             seen=seen,
         )
@@ -141,6 +167,20 @@ class ViT(Entrance):
         else:
             x = self.encoder(x, mask, rotation)
         return (x[:, :skip] if skip else None), x[:, skip:]
+
+    def _each_depth(
+        self, x: Tensor, mask: Tensor | None, rotation: Rotation | None
+    ) -> list[tuple[Tensor | None, Tensor]]:
+        """Return what `encode` does after each of the ``depths``, and at the end."""
+        if self.merge and not self.training:
+            raise UsageError("a head that looks at several depths leaves no tokens to merge: leave --merge.")
+        skip, found = self.skip, []
+        for layer, block in enumerate(self.encoder.blocks):
+            x = block(x, mask, rotation)
+            if layer in self.depths:
+                found.append(self.encoder.norm(x))
+        found.append(found[-1] if self.depths[-1] == layer else self.encoder.norm(x))
+        return [((each[:, :skip] if skip else None), each[:, skip:]) for each in found]
 
     def weights(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -124,9 +124,10 @@ class LinearConfig:
         if any(width < 1 for width in self.hidden):
             raise UsageError(f"hidden layers are at least 1 wide, not {', '.join(map(str, self.hidden))}.")
 
-    def build(self, width: int, classes: Sequence[str], multi: bool = False) -> Linear:
-        """Return the head for summaries of this width, with fresh weights from torch's global generator."""
+    def build(self, backbone: Any, classes: Sequence[str], multi: bool = False) -> Linear:
+        """Return the head for this backbone's summaries, with fresh weights from torch's global generator."""
         layers: list[nn.Module] = []
+        width = backbone.width
         for hidden in self.hidden:
             layers += [nn.Dropout(self.dropout), nn.Linear(width, hidden), nn.GELU()]
             width = hidden

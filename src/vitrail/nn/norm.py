@@ -31,6 +31,14 @@ def rms_norm(width: int, eps: float = 1e-6, bias: bool = False) -> nn.Module:  #
     return RMSNorm(width, eps=eps)
 
 
+class ChannelNorm(nn.LayerNorm):
+    """LayerNorm of the channels of each place of a map, as ViTDet and ConvNeXt have it."""
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Make mean and variance of each place 0 and 1, then those that were learned."""
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
 NORMS: dict[str, Callable[[int, float, bool], nn.Module]] = {"layer": layer_norm, "rms": rms_norm}
 
 

@@ -17,6 +17,7 @@ from vitrail.data.preprocess import Preprocess
 from vitrail.data.probe import Probe, probe
 from vitrail.data.readers import open_data
 from vitrail.data.split import Splits, complete
+from vitrail.data.windows import windows_for
 from vitrail.errors import UsageError, VitrailError, nearest
 from vitrail.heads.linear import adopt
 from vitrail.models.vision import Vision
@@ -56,6 +57,11 @@ class Experiment:
         """Raise UsageError for a metric that cannot choose, or a network that cannot be, before any work."""
         _ = self.chooses
         model = self.recipe.model
+        if self.task.masked and self.recipe.augment.mixup:
+            raise UsageError(
+                f"--augment.mixup {self.recipe.augment.mixup:g}: classes of pixels cannot be blended. "
+                "Take --augment.cutmix, which cuts."
+            )
         if isinstance(model, ViTConfig):
             with torch.device(
                 "meta"
@@ -74,7 +80,7 @@ class Experiment:
         recipe = replace(self.recipe, model=self.recipe.model.untrained()) if self.begun else self.recipe
         model = build_model(recipe, self.preprocess, self.splits.classes)
         kept = None if self.begun else inherit(self.recipe, self.splits.classes).classifier
-        if kept is not None:
+        if kept is not None and not self.task.masked:
             adopt(model.head, kept.weight, kept.bias, kept.classes)
         tune(model, recipe.tune)
         return model
@@ -88,7 +94,7 @@ class Experiment:
             self.preprocess,
             self.task,
             self.recipe.data,
-            batch=batch if augmented else max(batch, 64),
+            batch=batch if augmented else max(batch, 64) if self.preprocess.fit != "tile" else 8,
             seed=self.recipe.seed,
             augment=self.recipe.augment if augmented else None,
             cache=self.cache,
@@ -98,7 +104,7 @@ class Experiment:
 def build_model(recipe: Recipe, preprocess: Preprocess, classes: Sequence[str]) -> Vision:
     """Build backbone and head for a canvas of ``preprocess.size`` and these classes."""
     backbone = recipe.model.build(preprocess.size, preprocess.channels)
-    return Vision(backbone, recipe.head.build(backbone.width, classes, bool(recipe.task.multi)))
+    return Vision(backbone, recipe.head.build(backbone, classes, bool(recipe.task.multi)))
 
 
 def make_loader(
@@ -124,6 +130,8 @@ def make_loader(
         workers=workers,
         cache=cache,
         shuffle=augment is not None,
+        masked=task.masked,
+        windows=data.windows or 1,
     )
 
 
@@ -151,10 +159,12 @@ def prepare(recipe: Recipe, *, offline: bool = False, begun: Preprocess | None =
         raise VitrailError(
             f"{recipe.where}: none of the first pictures can be read. Is this a folder of pictures?"
         )
-    multi = "labels" in splits.train.targets
+    _check_question(recipe, splits.train)
+    multi = splits.train.many
     if recipe.task.multi not in (None, multi):
         found = "any number of labels" if multi else "one label"
-        raise UsageError(f"--task.multi {recipe.task.multi}: {recipe.where} has {found} a picture.")
+        unit = "pixel" if splits.train.masked else "picture"
+        raise UsageError(f"--task.multi {recipe.task.multi}: {recipe.where} has {found} a {unit}.")
     canvas = recipe.image_size or look.size
     model = recipe.model.suited((canvas[0], canvas[-1]))
     recipe = replace(recipe, model=model, task=replace(recipe.task, multi=multi))
@@ -166,10 +176,13 @@ def prepare(recipe: Recipe, *, offline: bool = False, begun: Preprocess | None =
         crop_pct=preprocess.crop_pct,
         resample=preprocess.resample,
     )
+    if preprocess.fit == "tile" and data.windows is None:
+        data = replace(data, windows=windows_for(look.size, preprocess.size))
     recipe = replace(recipe, image_size=preprocess.size, data=data)
-    legacy = Inheritance() if begun else inherit(recipe, splits.classes)
+    legacy = Inheritance() if begun or splits.train.masked else inherit(recipe, splits.classes)
     notes += [legacy.note] if legacy.note else []
-    resolved = settle(recipe, preprocess, len(splits.train), new_head=legacy.classifier is None)
+    seen = len(splits.train) * (data.windows or 1)
+    resolved = settle(recipe, preprocess, seen, new_head=legacy.classifier is None)
     if resolved.tune.mode != "full" and not trained(resolved):
         notes.append(
             f"{resolved.model.name} brings no trained weights: with --tune.mode {resolved.tune.mode} most of "
@@ -185,6 +198,18 @@ def prepare(recipe: Recipe, *, offline: bool = False, begun: Preprocess | None =
     )
     made.check()
     return made
+
+
+def _check_question(recipe: Recipe, samples: Samples) -> None:
+    """Raise UsageError when the data has other targets than the task asks for."""
+    wanted = recipe.task.build(()).masked
+    if samples.masked and not wanted:
+        raise UsageError(f"{recipe.where} has masks: what each pixel is. Ask for that: --task segment")
+    if wanted and not samples.masked:
+        raise UsageError(
+            f"--task {recipe.task.name}: {recipe.where} has no masks. Put a folder 'masks' beside the folder "
+            "'images', with a PNG of the same name for each picture."
+        )
 
 
 def _preprocess(recipe: Recipe, look: Probe) -> tuple[Preprocess, list[str]]:
@@ -207,7 +232,7 @@ def _preprocess(recipe: Recipe, look: Probe) -> tuple[Preprocess, list[str]]:
         Preprocess(
             size=size,
             channels=channels,
-            fit=data.fit or published.get("fit", "crop"),
+            fit=data.fit or ("tile" if recipe.task.name == "segment" else published.get("fit", "crop")),
             crop_pct=data.crop_pct or published.get("crop_pct", 1.0),
             resample=data.resample or published.get("resample", "bicubic"),
             mean=_per_channel(published.get("mean", plain[:1]), channels),

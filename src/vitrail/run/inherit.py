@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vitrail.backbones.classifier import Classifier, classifier_of
 from vitrail.backbones.runs import is_run
+from vitrail.heads.linear import LinearConfig
 from vitrail.run.recipe import Recipe
 
 
@@ -48,6 +49,8 @@ def inherit(recipe: Recipe, classes: Sequence[str]) -> Inheritance:
 
 def _obstacle(recipe: Recipe, found: Classifier) -> str:
     """Return why a head cannot begin with a classifier of its own classes, or nothing."""
+    if not isinstance(recipe.head, LinearConfig):
+        return "another kind of head is asked for"
     if recipe.head.hidden:
         return "--head.hidden puts layers before the last"
     if found.multi and not recipe.task.multi:

@@ -46,7 +46,7 @@ def load_pretrained(name: str, *, offline: bool = False) -> tuple[Contract, Visi
     )
     recipe = Recipe(where=name, model=config)
     backbone = config.build(preprocess.size, preprocess.channels, offline=offline)
-    head = recipe.head.build(backbone.width, found.classes)
+    head = recipe.head.build(backbone, found.classes)
     adopt(head, found.weight, found.bias, found.classes)
     contract = Contract(recipe=recipe, classes=found.classes, preprocess=preprocess, fingerprint="")
     return contract, Vision(backbone, head).eval()
