@@ -136,10 +136,12 @@ def table(caption: str, header: Sequence[str], rows: Sequence[Row], *, sortable:
     return element("div", whole, class_=tone, role="region", tabindex="0", aria_label=caption)
 
 
-def gallery(pictures: Sequence[Shown], *, side: int = THUMBNAIL, wide: bool = False) -> Html:
+def gallery(
+    pictures: Sequence[Shown], *, side: int = THUMBNAIL, wide: bool = False, alone: bool = False
+) -> Html:
     """Return pictures with their captions, as many beside each other as there is room for.
 
-    Each is shown in a square, or as it is when ``wide``.
+    Each is shown in a square, or as it is when ``wide``; one below the other when ``alone``.
     """
     figures = []
     for each in pictures:
@@ -157,7 +159,9 @@ def gallery(pictures: Sequence[Shown], *, side: int = THUMBNAIL, wide: bool = Fa
                 title=alt or None,
             )
         )
-    return element("div", *figures, class_="gallery wider" if wide else "gallery")
+    return element(
+        "div", *figures, class_="gallery widest" if alone else "gallery wider" if wide else "gallery"
+    )
 
 
 def figure(drawing: Html, caption: Content = None, title: str = "", link: Html | None = None) -> Html:

@@ -1,0 +1,164 @@
+"""Masks as pictures: colours over the picture, truth beside answer and error, class numbers as a PNG."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageColor, ImageDraw
+
+from vitrail.draw.letters import breadth, cut, write
+from vitrail.draw.palette import CATEGORIES
+from vitrail.draw.sheet import Pixels, to_image
+from vitrail.values import IGNORED, Mask
+
+Colour = tuple[int, int, int]
+GROUND = ("background", "void", "other", "unlabelled", "unlabeled", "nothing")
+"""What the first class is called where it is what nothing else is: it is left as the picture is."""
+CLEAR: Colour = (0, 0, 0)
+WRONG, UNSURE, INK, PAPER = (213, 94, 0), (150, 150, 150), "#1d2430", "#ffffff"
+"""Vermilion, which is told from grey with any colour vision; what is ignored; text and what is behind it."""
+STRENGTH = 0.55
+"""How much of what is seen is the class's colour, and not the picture's."""
+
+
+def palette_of(names: Sequence[str]) -> list[Colour]:
+    """Return a colour for each class: Okabe and Ito's, then hues and lightnesses as far apart as they go.
+
+    A first class that is a background has none: black.
+    """
+    ground = bool(names) and names[0].strip().lower() in GROUND
+    count = len(names) - ground
+    found: list[Colour] = [CLEAR] if ground else []
+    for index in range(count):
+        if index < len(CATEGORIES) - 1:  # black, the last one, is the picture's shadow
+            red, green, blue = ImageColor.getrgb(CATEGORIES[index])[:3]
+        else:
+            hue, light = (index * 0.618034) % 1, (0.42, 0.58, 0.74)[index % 3]
+            red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue, light, 0.65))
+        found.append((red, green, blue))
+    return found
+
+
+def mask_over(
+    picture: Pixels, mask: Mask, *, strength: float = STRENGTH, outlines: bool = True
+) -> Image.Image:
+    """Return a picture (of the mask's size) under the colours of its classes, as RGB.
+
+    With ``outlines`` regions have borders. A background is left clear, and so is what is ignored (255).
+    """
+    shown = np.asarray(to_image(picture).convert("RGB"), np.float32)
+    colours = palette_of(mask.names)
+    for index, layer in _layers(mask):
+        if colours[index] == CLEAR:
+            continue
+        colour = np.array(colours[index], np.float32)
+        shown[layer] += strength * (colour - shown[layer])
+        if outlines:
+            shown[layer & ~_inner(layer)] = colour
+    return Image.fromarray(np.round(shown).astype(np.uint8))
+
+
+def index_png(mask: Mask, file: str | Path | IO[bytes]) -> None:
+    """Write class numbers as a PNG of mode P: its values are the classes, and it shows them in colour."""
+    image = Image.fromarray(mask.values.astype(np.uint8), "P")
+    colours = [*palette_of(mask.names)]
+    table = [*colours, *[UNSURE] * (256 - len(colours))]
+    image.putpalette([part for colour in table for part in colour])
+    image.save(file, "PNG", optimize=True)
+
+
+def truth_answer_error(picture: Pixels, answer: Mask, truth: np.ndarray | None = None) -> Image.Image:
+    """Return a picture, its truth, the answer and where that is wrong beside each other, above the classes.
+
+    ``truth`` is as a reader gives it, uint8 ``h w`` (or ``c h w``), 255 ignored; without one there are
+    picture and answer. In the last part right pixels are grey, wrong ones vermilion, ignored ones plain.
+    """
+    image = to_image(picture).convert("RGB")
+    panes = [("picture", image), ("answer", mask_over(image, answer))]
+    if truth is not None:
+        values = truth == 1 if answer.multi else truth
+        known = Mask(names=answer.names, values=values, source=0, multi=answer.multi)
+        panes = [
+            panes[0],
+            ("truth", mask_over(image, known)),
+            panes[1],
+            ("error", error(image, answer, truth)),
+        ]
+    unit = max(12, min(22, image.width // 14))
+    side = max(image.width, 9 * unit)
+    gap, line = unit // 2, round(1.6 * unit)
+    width = len(panes) * (side + gap) + gap
+    classes = _legend(answer, truth, unit, width - 2 * gap)
+    height = line + image.height + gap + (classes.height + gap if classes else 0)
+    whole = Image.new("RGB", (width, height), PAPER)
+    pen = ImageDraw.Draw(whole)
+    for index, (title, pane) in enumerate(panes):
+        left = gap + index * (side + gap)
+        write(pen, (left, line / 2), title, unit, INK, "lm")
+        whole.paste(pane, (left, line))
+    if classes:
+        whole.paste(classes, (gap, line + image.height + gap))
+    return whole
+
+
+def error(picture: Image.Image, answer: Mask, truth: np.ndarray) -> Image.Image:
+    """Return where an answer is wrong, over the picture in pale grey."""
+    grey = np.asarray(picture.convert("L"), np.float32)
+    pale = np.repeat((150 + grey * 105 / 255)[:, :, None], 3, 2)
+    known = truth != IGNORED
+    wrong = (answer.values != (truth == 1 if answer.multi else truth)) & known
+    if answer.multi:
+        wrong, known = wrong.any(0), known.any(0)
+    pale[wrong] += 0.8 * (np.array(WRONG, np.float32) - pale[wrong])
+    pale[~known] = UNSURE
+    return Image.fromarray(np.round(pale).astype(np.uint8))
+
+
+def _layers(mask: Mask) -> list[tuple[int, np.ndarray]]:
+    """Return the classes that there are with where they are, bool ``h w``."""
+    if mask.multi:
+        return [(index, layer) for index, layer in enumerate(mask.values) if layer.any()]
+    there = [index for index in np.unique(mask.values).tolist() if index < len(mask.names)]
+    return [(index, mask.values == index) for index in there]
+
+
+def _inner(layer: np.ndarray) -> np.ndarray:
+    """Return the pixels of a region all of whose four neighbours belong to it; the picture's border does."""
+    inner = layer.copy()
+    inner[1:] &= layer[:-1]
+    inner[:-1] &= layer[1:]
+    inner[:, 1:] &= layer[:, :-1]
+    inner[:, :-1] &= layer[:, 1:]
+    return inner
+
+
+def _legend(answer: Mask, truth: np.ndarray | None, unit: int, width: int) -> Image.Image | None:
+    """Return the classes that answer or truth show, each with its colour, in lines of a width."""
+    shown = {index for index, _ in _layers(answer)}
+    if truth is not None:
+        values = truth == 1 if answer.multi else truth
+        known = Mask(names=answer.names, values=values, source=0, multi=answer.multi)
+        shown |= {index for index, _ in _layers(known)}
+    colours = palette_of(answer.names)
+    entries = [(answer.names[index], colours[index]) for index in sorted(shown) if colours[index] != CLEAR]
+    if not entries:
+        return None
+    line, places, left, top = round(1.5 * unit), [], 0, 0
+    for name, colour in entries:
+        text = cut(name, unit, width - 2 * unit)
+        wide = round(breadth(text, unit) + 2.6 * unit)
+        if left and left + wide > width:
+            left, top = 0, top + line
+        places.append((text, colour, left, top))
+        left += wide
+    legend = Image.new("RGB", (width, top + line), PAPER)
+    pen = ImageDraw.Draw(legend)
+    for text, colour, left, top in places:
+        box = (left, top + (line - unit) // 2, left + unit, top + (line + unit) // 2)
+        pen.rectangle(box, fill=colour)
+        write(pen, (left + 1.4 * unit, top + line / 2), text, unit, INK, "lm")
+    return legend

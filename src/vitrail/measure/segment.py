@@ -1,0 +1,286 @@
+"""Numbers for segmenters, each with its 95 % interval over pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from vitrail.errors import VitrailError
+from vitrail.measure.intervals import RESAMPLES, Draws, Resampled, Resampling, resampling
+from vitrail.measure.outlines import outline_hits
+from vitrail.measure.reliability import BINS, Reliability, bins_of, calibration_error, ratio
+from vitrail.values import IGNORED, Estimate, Mask
+
+METRICS: dict[str, Literal["max", "min"]] = {
+    "mean_iou": "max",
+    "mean_dice": "max",
+    "pixel_accuracy": "max",
+    "boundary_f": "max",
+    "ece": "min",
+}
+"""Which way is better, by the metric's name; the first one leads."""
+MOST = 64
+"""With more classes the table of what is taken for what is not kept: it would outgrow everything else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What is kept of one picture's answer: counts of pixels, int64, whatever its size.
+
+    By class (``c``): ``both`` in truth and answer, ``said`` in the answer, ``true``; and of outlines how many
+    pixels there are and how many have a counterpart (``edge_said``, ``edge_said_hit``, ``edge_true``,
+    ``edge_true_hit``). By bin of confidence (``15``): ``counts``, ``confidences`` (float64), ``hits``.
+    ``taken`` (``c c``, rows are true; empty where a pixel may have many labels or there are many classes) is
+    what was taken for what. Ignored pixels are in none of them.
+    """
+
+    both: np.ndarray
+    said: np.ndarray
+    true: np.ndarray
+    edge_said: np.ndarray
+    edge_said_hit: np.ndarray
+    edge_true: np.ndarray
+    edge_true_hit: np.ndarray
+    counts: np.ndarray
+    confidences: np.ndarray
+    hits: np.ndarray
+    taken: np.ndarray
+
+
+def tally(answer: Mask, truth: np.ndarray) -> Tally:
+    """Count an answer against its truth: uint8 ``h w`` (with ``multi`` ``c h w``), where 255 is ignored.
+
+    Raises VitrailError when the sizes differ.
+    """
+    if answer.values.shape != truth.shape:
+        raise VitrailError(f"an answer of {answer.values.shape} for a mask of {truth.shape}.")
+    known, count = truth != IGNORED, len(answer.names)
+    taken = np.zeros((0, 0), np.int64)
+    if answer.multi:
+        here, wanted = answer.values & known, (truth == 1) & known
+        both, said, true = ((each).sum((1, 2), dtype=np.int64) for each in (here & wanted, here, wanted))
+        right = answer.values == (truth == 1)
+        planes = {k: (here[k], wanted[k], known[k]) for k in range(count)}
+    else:
+        pairs = truth[known].astype(np.int64) * count + answer.values[known]
+        table = np.bincount(pairs, minlength=count * count).reshape(count, count)
+        both, said, true = np.diag(table).copy(), table.sum(0), table.sum(1)
+        right = answer.values == truth
+        there = np.flatnonzero(said + true).tolist()
+        planes = {k: (answer.values == k, truth == k, known) for k in there}
+        taken = table if count <= MOST else taken
+    edges = np.zeros((count, 4), np.int64)
+    for k, each in planes.items():
+        edges[k] = outline_hits(*each)
+    confidence = np.zeros(0)
+    if answer.scores is not None:
+        scores = answer.scores.astype(np.float64)
+        confidence = (np.where(answer.values, scores, 1 - scores) if answer.multi else scores)[known]
+    bins = bins_of(confidence)
+    return Tally(
+        both=both,
+        said=said,
+        true=true,
+        edge_said=edges[:, 0],
+        edge_said_hit=edges[:, 1],
+        edge_true=edges[:, 2],
+        edge_true_hit=edges[:, 3],
+        counts=np.bincount(bins, minlength=BINS),
+        confidences=np.bincount(bins, weights=confidence, minlength=BINS),
+        hits=np.bincount(bins, weights=right[known], minlength=BINS).astype(np.int64)
+        if len(bins)
+        else np.zeros(BINS, np.int64),
+        taken=taken,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationQuality:
+    """How good a segmenter is on some pictures: `measure.classify.Quality` for pixels.
+
+    ``per_class`` maps a class to its ``iou``, ``dice``, ``precision``, ``recall`` and ``boundary_f``;
+    ``support`` is the number of pictures that show it. Classes in ``absent`` have no pixel here: theirs are
+    not numbers, and no mean has them. ``confusion`` (int64 ``c c``) counts pixels, true classes as rows.
+    """
+
+    metrics: Mapping[str, Estimate]
+    per_class: Mapping[str, Mapping[str, Estimate]]
+    support: Mapping[str, int]
+    absent: tuple[str, ...]
+    confusion: np.ndarray | None
+    reliability: Reliability
+    pictures: int
+    clusters: int | None
+
+
+class Segmentation:
+    """The metric of segmenters: collects tallies, in parts if need be, then computes.
+
+    Pixels of all pictures are counted together, and then divided: a picture counts by what it shows of a
+    class. (Everingham et al. 2015, "The Pascal visual object classes challenge: a retrospective"; boundary F
+    by Csurka et al. 2013, "What is a good evaluation measure for semantic segmentation?".)
+    """
+
+    def __init__(self, classes: Sequence[str], multi: bool = False) -> None:
+        self.classes, self.multi = tuple(classes), multi
+        self._tallies: list[Tally] = []
+        self._groups: list[np.ndarray] = []
+
+    def update(self, answers: Sequence[Tally], targets: Any = None, groups: Any = None) -> None:  # noqa: ARG002
+        """Take tallies, one a picture, and the pictures' groups if they come in any."""
+        if self._tallies and answers and (groups is not None) != bool(self._groups):
+            raise ValueError("either all parts have groups or none has")
+        self._tallies += answers
+        if groups is not None:
+            self._groups.append(np.asarray(groups))
+
+    def merge(self, other: Self) -> None:
+        """Take all that another metric, of the same classes, has collected."""
+        if (self.classes, self.multi) != (other.classes, other.multi):
+            raise VitrailError(f"Two metrics differ in their classes: {self.classes} and {other.classes}.")
+        groups = np.concatenate(other._groups) if other._groups else None
+        self.update(other._tallies, groups=groups)
+
+    def compute(self) -> dict[str, Estimate]:
+        """Return the metrics with their intervals."""
+        return dict(self.quality().metrics)
+
+    def points(self) -> dict[str, float]:
+        """Return the metrics without intervals, which costs little: for validation within a run."""
+        return {name: estimate.value for name, estimate in self.quality(resamples=0).metrics.items()}
+
+    def quality(self, *, resamples: int = RESAMPLES, seed: int = 0) -> SegmentationQuality:
+        """Return everything that is known; with 0 ``resamples`` without intervals."""
+        found = self.resampled(resamples=resamples, seed=seed)
+        kept = columns(self._tallies)
+        support = dict(zip(self.classes, (kept["true"] > 0).sum(0).tolist(), strict=True))
+        tables = kept["taken"].sum(0)
+        return SegmentationQuality(
+            metrics={name: each.estimate(found.again) for name, each in found.metrics.items()},
+            per_class={
+                label: {name: each.estimate(found.again) for name, each in values.items()}
+                for label, values in found.per_class.items()
+            },
+            support=support,
+            absent=tuple(label for label, count in support.items() if not count),
+            confusion=tables.reshape(len(self.classes), -1) if tables.size else None,
+            reliability=Reliability(
+                **{name: kept[name].sum(0) for name in ("counts", "confidences", "hits")}
+            ),
+            pictures=len(self._tallies),
+            clusters=found.again.clusters,
+        )
+
+    def resampled(self, *, resamples: int = RESAMPLES, seed: int = 0) -> Resampled:
+        """Return every metric on resamples, which are the same for whoever answered the same pictures."""
+        if not self._tallies:
+            raise VitrailError("There is nothing to measure: no picture was answered.")
+        groups = np.concatenate(self._groups) if self._groups else None
+        again = resampling(len(self._tallies), groups, resamples=resamples, seed=seed)
+        kept = {name: each.astype(np.float64) for name, each in columns(self._tallies).items()}
+        kept.pop("taken")
+        shown = _by_unit(again, kept["true"] > 0) > 0  # units that show each class: what its numbers rest on
+        tables = {name: _by_unit(again, each) for name, each in kept.items()}
+        total = {name: each.sum(0) for name, each in tables.items()}
+        if not total["true"].sum() + (total["said"].sum() if self.multi else 0):
+            raise VitrailError("There is nothing to measure: every pixel of every mask is ignored.")
+        drawn = again.draw(tables)
+        basis = shown.sum(0)
+        values, draws = figures(total), figures(drawn)
+        metrics = {
+            name: Draws(value=float(value), drawn=draws[name], basis=again.count, share=name != "ece")
+            for name, value in values.items()
+        }
+        values, draws = figures_by_class(total), figures_by_class(drawn)
+        per_class = {
+            label: {
+                name: Draws(value=float(value[k]), drawn=draws[name][:, k], basis=int(basis[k]))
+                for name, value in values.items()
+            }
+            for k, label in enumerate(self.classes)
+        }
+        return Resampled(again=again, metrics=metrics, per_class=per_class)
+
+
+def figures_by_class(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the numbers of each class from sums ``... c``; not a number for what is not in the truth."""
+    both, said, true = sums["both"], sums["said"], sums["true"]
+    found = {
+        "iou": ratio(both, said + true - both),
+        "dice": ratio(2 * both, said + true),
+        "precision": ratio(both, said),
+        "recall": ratio(both, true),
+    }
+    precision = ratio(sums["edge_said_hit"], sums["edge_said"])
+    recall = ratio(sums["edge_true_hit"], sums["edge_true"])
+    precision = np.where(np.isnan(precision) & ~np.isnan(recall), 0.0, precision)
+    found["boundary_f"] = np.where(
+        precision + recall == 0, 0.0, ratio(2 * precision * recall, precision + recall)
+    )
+    return {name: np.where(true > 0, value, np.nan) for name, value in found.items()}
+
+
+def figures(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the metrics from sums ``... c``; means are over the classes that the truth has."""
+    by_class = figures_by_class(sums)
+    return {
+        "mean_iou": _mean(by_class["iou"]),
+        "mean_dice": _mean(by_class["dice"]),
+        "pixel_accuracy": ratio(sums["hits"].sum(-1), sums["counts"].sum(-1)),
+        "boundary_f": _mean(by_class["boundary_f"]),
+        "ece": calibration_error(sums["counts"], sums["confidences"], sums["hits"]),
+    }
+
+
+def columns(tallies: Sequence[Tally]) -> dict[str, np.ndarray]:
+    """Return what is kept of pictures as columns, a row a picture, for a file."""
+    return {
+        part.name: np.stack([getattr(each, part.name).ravel() for each in tallies]) for part in fields(Tally)
+    }
+
+
+def from_columns(kept: Mapping[str, np.ndarray]) -> list[Tally]:
+    """Return the tallies that `columns` was made of."""
+    rows = len(kept["both"])
+    square = np.asarray(kept["taken"]).reshape(rows, -1)
+    side = int(np.sqrt(square.shape[1]))
+    shaped = {**kept, "taken": square.reshape(rows, side, side)}
+    types = {"confidences": np.float64}
+    return [
+        Tally(**{name: np.asarray(column[row], types.get(name, np.int64)) for name, column in shaped.items()})
+        for row in range(rows)
+    ]
+
+
+def marks(tallies: Sequence[Tally]) -> np.ndarray:
+    """Return how right each picture's answer was: its mean IoU (``n``) over classes in truth or answer.
+
+    Not a number where all is ignored.
+    """
+    kept = columns(tallies)
+    either = kept["said"] + kept["true"] - kept["both"]
+    return _mean(ratio(kept["both"], either))
+
+
+def primary(multi: bool = False) -> str:  # noqa: ARG001
+    """Return the metric that stands first."""
+    return next(iter(METRICS))
+
+
+def orders() -> dict[str, Literal["max", "min"]]:
+    """Return the metrics, and which way each is better."""
+    return dict(METRICS)
+
+
+def _by_unit(again: Resampling, values: np.ndarray) -> np.ndarray:
+    """Return sums of ``n k`` by what is drawn, ``count k``."""
+    return np.stack([again.sums(column) for column in values.T.astype(np.float64)], axis=1)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Return the mean over the last axis of what is a number; not a number where nothing is."""
+    known = np.isfinite(values)
+    return ratio(np.where(known, values, 0).sum(-1), known.sum(-1))
