@@ -253,6 +253,14 @@ class Mask:
         )
         return dict(zip(self.names, counts.tolist(), strict=False))
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a JSON object can say: the size and the areas, in pixels and in square metres."""
+        areas = self.areas
+        plain: dict[str, Any] = {"size": list(self.size), "areas": areas}
+        if self.pixel_size is not None:
+            plain["square_metres"] = {name: area * self.pixel_size**2 for name, area in areas.items()}
+        return plain
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heat:

@@ -32,6 +32,7 @@ def test_the_public_flags_are_a_snapshot_changed_deliberately():
         "show": flags(ShowWords()),
         "train --model vit-s16": flags(words_of(compose("data", "vit-s16", None, {}))),
         "train --model resnet18": flags(words_of(compose("data", "resnet18", None, {}))),
+        "train --task segment": flags(words_of(compose("data", "resnet18", None, {"task.name": "segment"}))),
     }
     print(json.dumps(now, indent=1))
     assert now == json.loads(SNAPSHOT.read_text())
@@ -74,7 +75,7 @@ def test_every_verb_is_in_the_help_and_has_its_own(capsys):
         ),
         (
             ["train", "digits", "--data.fit", "padd"],
-            "--data.fit padd: not one of crop, pad, squash. Did you mean pad? See",
+            "--data.fit padd: not one of crop, pad, squash, tile. Did you mean pad? See",
         ),
         (
             ["train", "digits", "--model", "vit-ti4", "--model.pretrained"],

@@ -25,7 +25,7 @@ def canvases():
 def make(name):
     torch.manual_seed(0)
     backbone = configure(name).build((64, 64), 3)
-    head = LinearConfig().build(backbone.width, ("a", "b"))
+    head = LinearConfig().build(backbone, ("a", "b"))
     torch.nn.init.normal_(head.layers[-1].weight)
     return Vision(backbone, head).eval()
 

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from vitrail.contracts import Metric
+from vitrail.contracts import Metric, Task
 from vitrail.data.loader import Loader
 from vitrail.data.preprocess import Preprocess
+from vitrail.data.windows import overlap_of
 from vitrail.models.vision import Vision
 from vitrail.run.engine import Engine
 from vitrail.run.progress import Progress, Silent, follow
+from vitrail.run.tiles import answer_windows
 from vitrail.values import Answer, Batch, Frame
 
 
@@ -28,6 +30,14 @@ class Answers:
     seconds: float = 0.0
 
 
+def views_of(seen: Sequence[Sequence[tuple[np.ndarray, Frame]]]) -> Batch:
+    """Return the views of some pictures, one or more each, as one batch of uint8."""
+    owners = [owner for owner, views in enumerate(seen) for _ in views]
+    batch = batch_of(*zip(*(view for views in seen for view in views), strict=True))
+    keys = [str(number) for number in range(len(seen))]
+    return batch.with_(keys=keys, owners=owners if len(owners) > len(seen) else ())
+
+
 def batch_of(canvases: Sequence[np.ndarray], frames: Sequence[Frame] = ()) -> Batch:
     """Return canvases ``h w c`` of one size as one batch of uint8, called by their numbers."""
     pixels = np.ascontiguousarray(np.stack(canvases).transpose(0, 3, 1, 2))
@@ -39,6 +49,8 @@ def batch_of(canvases: Sequence[np.ndarray], frames: Sequence[Frame] = ()) -> Ba
 def answer_batch(model: Vision, batch: Batch, engine: Engine, preprocess: Preprocess) -> Sequence[Answer]:
     """Answer one batch of uint8 pictures; ``model`` is in ``eval()``."""
     with engine.precision():
+        if batch.owners:
+            return answer_windows(model, batch, engine, preprocess, overlap_of(preprocess.size))
         return model.answer(engine.ready(batch, preprocess))
 
 
@@ -47,21 +59,23 @@ def answer_all(
     loader: Loader,
     engine: Engine,
     preprocess: Preprocess,
+    task: Task,
     metric: Metric | None = None,
     *,
     progress: Progress | None = None,
     title: str = "answering",
 ) -> Answers:
-    """Answer every picture of ``loader`` and update ``metric``, if any, with the answers."""
+    """Answer every picture of ``loader`` and update ``metric``, if any, with what ``task`` keeps of it."""
     model.eval()
     found, targets = Answers(), []
     started = time.perf_counter()
     for batch in follow(progress or Silent(), title, loader.epoch(0), len(loader)):
-        found.answers += answer_batch(model, batch, engine, preprocess)
+        found.answers += task.kept(answer_batch(model, batch, engine, preprocess), batch)
         found.keys += batch.keys
-        targets.append(batch.targets["label"].numpy())
+        if (truth := task.truth(batch)) is not None:
+            targets.append(truth)
     found.seconds = time.perf_counter() - started
-    found.targets = np.concatenate(targets)
+    found.targets = np.concatenate(targets) if targets else None
     found.groups = _groups(loader, found.keys)
     if metric is not None:
         metric.update(found.answers, found.targets, found.groups)

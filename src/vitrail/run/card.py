@@ -24,6 +24,10 @@ LISTED = 50
 """Up to so many classes are listed one by one."""
 HUB_METRICS = {"macro_f1": "f1", "micro_f1": "f1", "auroc": "roc_auc", "map": "mean_average_precision"}
 """What hubs call a metric, where it differs."""
+HUB_TASKS = {"classification": "image-classification", "semantic segmentation": "image-segmentation"}
+"""What hubs call a task."""
+CALLED = {"f1": "F1", "iou": "IoU"}
+"""How the numbers of a class that stand out are called."""
 
 
 def write_card(run_folder: Path, content: ReportContent) -> Path:
@@ -49,12 +53,13 @@ def _front(content: ReportContent) -> str:
         if math.isfinite(value.value)
     ]
     dataset = {"name": content.data, "type": content.data.removeprefix("hf://"), "split": content.split}
-    task = {"type": "image-classification", "name": "Image classification"}
+    kind = HUB_TASKS[content.task]
+    task = {"type": kind, "name": kind.replace("-", " ").capitalize()}
     meta: dict[str, Any] = {
         "license": content.licence,
         "library_name": "vitrail",
-        "pipeline_tag": "image-classification",
-        "tags": ["vitrail", "image-classification", *(["multi-label"] if content.multi else [])],
+        "pipeline_tag": kind,
+        "tags": ["vitrail", kind, *(["multi-label"] if content.multi else [])],
         "base_model": content.base_model,
         "datasets": [content.data.removeprefix("hf://")] if content.data.startswith("hf://") else None,
         "metrics": sorted({result["type"] for result in results}),
@@ -68,13 +73,14 @@ def _front(content: ReportContent) -> str:
 
 def _what(content: ReportContent) -> str:
     kind = "Answers any number of" if content.multi else "Answers one of"
+    what = "each pixel of a picture" if content.task == "semantic segmentation" else "a picture"
     names = ", ".join(map(_plain, content.classes[:LISTED]))
     rest = f" and {len(content.classes) - LISTED:,} more" if len(content.classes) > LISTED else ""
     known = {"Model": content.model, **content.facts, **costs(content.cost)}
     return "\n\n".join(
         [
             f"# {_plain(content.title)}",
-            f"{kind} {len(content.classes):,} classes for a picture: {names}{rest}.",
+            f"{kind} {len(content.classes):,} classes for {what}: {names}{rest}.",
             "\n".join(f"- {_plain(name)}: {_plain(value)}" for name, value in known.items()),
             "## Intended use",
             "Pictures like those it was trained on (see below), of these classes only: a picture of anything "
@@ -100,11 +106,17 @@ def _numbers(content: ReportContent) -> str:
     if content.temperature is not None:
         parts.append(f"Probabilities are calibrated with a temperature of {content.temperature:.3f}.")
     if len(quality.per_class) <= LISTED:
+        chosen = content.by_class
         rows = [
-            [label, f"{quality.support[label]:,}", percent(values["f1"].value), interval("f1", values["f1"])]
+            [
+                label,
+                f"{quality.support[label]:,}",
+                percent(values[chosen].value),
+                interval(chosen, values[chosen]),
+            ]
             for label, values in quality.per_class.items()
         ]
-        parts.append(_table(["Class", "Pictures", "F1", "95 % interval"], rows))
+        parts.append(_table(["Class", "Pictures", CALLED.get(chosen, chosen), "95 % interval"], rows))
     return "\n\n".join(parts)
 
 
@@ -122,7 +134,7 @@ def _data(content: ReportContent) -> str:
 
 def _limits(content: ReportContent) -> str:
     quality = content.quality
-    known = {label: values["f1"].value for label, values in quality.per_class.items()}
+    known = {label: values[content.by_class].value for label, values in quality.per_class.items()}
     ranked = sorted((value, label) for label, value in known.items() if math.isfinite(value))
     lines = [
         "## Limits\n",
@@ -130,7 +142,7 @@ def _limits(content: ReportContent) -> str:
     ]
     if len(ranked) > 1:
         worst = ", ".join(f"{_plain(label)} ({percent(value)})" for value, label in ranked[:3])
-        lines.append(f"- Weakest classes by F1: {worst}.")
+        lines.append(f"- Weakest classes by {CALLED[content.by_class]}: {worst}.")
     if quality.absent:
         lines.append(f"- Never tested: {', '.join(map(_plain, quality.absent))}.")
     small = [_plain(label) for label, count in quality.support.items() if 0 < count < 30]
@@ -143,9 +155,10 @@ def _limits(content: ReportContent) -> str:
 def _use(content: ReportContent) -> str:
     commands = "\n".join(f"# {purpose}\n{line}" for purpose, line in content.commands.items())
     again = f"\n\n```sh\n{commands}\n```" if commands else ""
+    shown = "areas" if content.task == "semantic segmentation" else "top(3)"
     return (
         "## Use\n\n```python\nimport vitrail\n\n"
-        'predictor = vitrail.load("path/to/this/folder")\nprint(predictor(["picture.jpg"])[0].top(3))\n```'
+        f'predictor = vitrail.load("path/to/this/folder")\nprint(predictor(["picture.jpg"])[0].{shown})\n```'
         f"{again}\n\n`report.html` shows what is behind these numbers; `recipe.json` trains the model again."
     )
 

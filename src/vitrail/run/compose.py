@@ -44,6 +44,7 @@ def compose(
         plain["where"] = str(where)
     if not plain.get("where"):
         raise UsageError("which data? Name a folder, a table, `digits`, or hf://owner/name.")
+    _choose(plain, options)
     for name, value in options.items():
         _check_key(plain, name)
         if name == "augment":
@@ -100,6 +101,16 @@ def _check_key(plain: Mapping[str, Any], name: str) -> None:
     else:
         cure = nearest(f"--model.{flag}", [f"--model.{each}" for each in known])
     raise UsageError(f"--model.{flag}: a network of the family {model['family']} has no such setting.{cure}")
+
+
+def _choose(plain: dict[str, Any], options: Mapping[str, Any]) -> None:
+    """Put a task and a head that options name in place of those of a recipe, whose settings are others'."""
+    for part, brings in (("task", ("task", "head")), ("head", ("head",))):
+        wanted, now = options.get(f"{part}.name"), plain.get(part)
+        if wanted and wanted != (now.get("name") if isinstance(now, Mapping) else now):
+            for each in brings:
+                plain.pop(each, None)
+            plain[part] = {"name": wanted}
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

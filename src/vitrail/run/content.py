@@ -11,7 +11,8 @@ import numpy as np
 
 from vitrail.draw.page import Shown
 from vitrail.draw.sheet import Pixels
-from vitrail.measure.classify import Quality, primary
+from vitrail.measure.classify import Quality
+from vitrail.measure.segment import SegmentationQuality
 from vitrail.values import Estimate
 
 
@@ -68,7 +69,7 @@ class ReportContent:
     model: str
     data: str
     classes: Sequence[str]
-    quality: Quality
+    quality: Quality | SegmentationQuality
     multi: bool = False
     split: str = "test"
     task: str = "classification"
@@ -81,7 +82,7 @@ class ReportContent:
     history: Sequence[Mapping[str, Any]] = ()
     best_epoch: int | None = None
     temperature: float | None = None
-    uncalibrated: Quality | None = None
+    uncalibrated: Quality | SegmentationQuality | None = None
     best: Sequence[Shown] = ()
     worst: Sequence[Shown] = ()
     mistakes: Sequence[Shown] = ()
@@ -97,13 +98,19 @@ class ReportContent:
     @property
     def first(self) -> str:
         """The metric that stands first."""
-        return primary(self.multi)
+        return next(name for name in FIRST if name in self.quality.metrics)
+
+    @property
+    def by_class(self) -> str:
+        """The number of a class that stands out."""
+        known = next(iter(self.quality.per_class.values()), {})
+        return next((name for name in BY_CLASS if name in known), BY_CLASS[-1])
 
     @property
     def baseline(self) -> float | None:
-        """The accuracy of always answering the most frequent class; None with several labels a picture."""
+        """The accuracy of always answering the most frequent class; None where accuracy is not first."""
         support = self.quality.support.values()
-        return None if self.multi else max(support) / max(sum(support), 1)
+        return max(support) / max(sum(support), 1) if self.first == "accuracy" else None
 
     @property
     def drawn(self) -> str:
@@ -113,6 +120,8 @@ class ReportContent:
         return pictures if clusters is None else f"{clusters:,} groups of {pictures}"
 
 
+FIRST, BY_CLASS = ("mean_iou", "accuracy", "map"), ("iou", "f1")
+"""What stands first of the metrics, and of the numbers of a class: the first of these that there is."""
 WORDS = {
     "accuracy": ("Accuracy", "the share of pictures that were answered right"),
     "balanced_accuracy": ("Balanced accuracy", "the mean recall of the classes: a rare one counts as much"),
@@ -122,6 +131,13 @@ WORDS = {
     "auroc": ("AUROC", "how often a picture of a class scores higher for it than one of another class"),
     "top5_accuracy": ("Top-5 accuracy", "the share of pictures whose class is among the first five answers"),
     "log_loss": ("Log loss", "the surprise at the true answers, in nats; lower is better"),
+    "mean_iou": (
+        "Mean IoU",
+        "the part that answer and truth share of what either covers, mean over classes",
+    ),
+    "mean_dice": ("Mean Dice", "twice the shared part over both together, mean over classes"),
+    "pixel_accuracy": ("Pixel accuracy", "the share of pixels that were answered right"),
+    "boundary_f": ("Boundary F", "precision and recall of outlines in one, within 0.75 % of the diagonal"),
     "ece": ("Calibration error", "how far confidence is from the share of right answers; lower is better"),
 }
 """A metric's name and what it is."""

@@ -10,6 +10,7 @@ from vitrail.contracts import Samples
 from vitrail.data.readers import ReaderOptions, open_data
 from vitrail.errors import UsageError, VitrailError
 from vitrail.measure.classify import Quality
+from vitrail.measure.segment import SegmentationQuality
 from vitrail.run.answer import Answers, answer_all
 from vitrail.run.contract import Contract, load_model, read_contract
 from vitrail.run.engine import answering_engine, choose_device
@@ -28,7 +29,7 @@ class Evaluation:
 
     where: str
     split: str
-    quality: Quality
+    quality: Quality | SegmentationQuality
     answers: Answers
     broken: Mapping[str, str]
     merge: int = 0
@@ -96,7 +97,14 @@ def evaluate(
     loader = make_loader(samples, contract.preprocess, contract.task, recipe.data, batch=64)
     metric = contract.task.metric()
     found = answer_all(
-        model, loader, engine, contract.preprocess, metric, progress=progress, title="evaluating"
+        model,
+        loader,
+        engine,
+        contract.preprocess,
+        contract.task,
+        metric,
+        progress=progress,
+        title="evaluating",
     )
     return Evaluation(
         where=where,

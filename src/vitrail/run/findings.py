@@ -25,6 +25,7 @@ from vitrail.draw.page import (
 from vitrail.draw.plots import Bin, confusion_matrix, reliability_plot, share_table
 from vitrail.draw.sheet import resize
 from vitrail.measure.classify import Quality
+from vitrail.measure.segment import SegmentationQuality
 from vitrail.run.content import (
     PERCENT,
     WORDS,
@@ -38,11 +39,19 @@ from vitrail.run.content import (
 )
 from vitrail.values import Estimate, Frame
 
+DENSE, WIDE = "semantic segmentation", 900
+"""The task whose pictures have truth, answer and error beside them, and how wide those are shown."""
 PAIRS = 10
 """How many of the most frequent confusions are listed."""
 NARROW = 12
 """So few classes, with names so short, leave room for a table beside their confusion matrix."""
-COLUMNS = {"f1": "F1", "auroc": "AUROC", "average_precision": "Average precision"}
+COLUMNS = {
+    "f1": "F1",
+    "iou": "IoU",
+    "boundary_f": "Boundary F",
+    "auroc": "AUROC",
+    "average_precision": "Average precision",
+}
 """How the numbers of a class are called where their name, capitalised, would not do."""
 
 
@@ -92,17 +101,19 @@ def confusions(content: ReportContent) -> Section | None:
         rows += [[classes[truth], classes[answer], *cells]] if times else []
     parts = [figure(confusion_matrix(counts, classes))]
     if rows:
-        header = ["True class", "Answer", "Pictures", "Share"]
+        unit = "Pixels" if content.task == DENSE else "Pictures"
+        header = ["True class", "Answer", unit, "Share"]
         parts.append(table("The most frequent confusions", header, rows))
     if len(classes) <= NARROW and max(map(len, classes)) <= NARROW:
         parts = [beside(*parts)]
-    lead = "Rows are true classes, columns answers; the share is of the true class's pictures."
+    unit = "pixels" if content.task == DENSE else "pictures"
+    lead = f"Rows are true classes, columns answers; the share is of the true class's {unit}."
     return Section(title="What is taken for what", lead=lead, content=parts)
 
 
 def pictures(content: ReportContent) -> Section | None:
     """Return the most confident mistakes, the hardest and the surest pictures."""
-    groups = (
+    groups: tuple[tuple[str, str, Sequence[Shown]], ...] = (
         (
             "Most confident mistakes",
             "Wrong, and sure of it: labels to check, or something still to learn.",
@@ -111,36 +122,46 @@ def pictures(content: ReportContent) -> Section | None:
         ("Hardest", "The lowest probability for what is true.", content.worst),
         ("Surest", "The highest probability for what is true.", content.best),
     )
+    dense = content.task == DENSE
+    if dense:
+        groups = (
+            ("Worst", "The lowest mean IoU.", content.worst),
+            ("Best", "The highest mean IoU.", content.best),
+        )
     parts = [
         part
         for title, lead, shown in groups
         if shown
-        for part in (element("h3", title), paragraph(lead, tone="quiet"), gallery(shown))
+        for part in (
+            element("h3", title),
+            paragraph(lead, tone="quiet"),
+            gallery(shown, side=WIDE, alone=True) if dense else gallery(shown),
+        )
     ]
     return Section(title="Pictures", content=parts) if parts else None
 
 
 def by_class(content: ReportContent) -> Section | None:
-    """Return the numbers of each class, with F1 and its interval on a common track."""
-    found = content.quality.per_class
+    """Return the numbers of each class, the one that stands out with its interval on a common track."""
+    found, chosen = content.quality.per_class, content.by_class
     names = list(next(iter(found.values()), ()))
-    ends = [value.low for values in found.values() if math.isfinite((value := values["f1"]).low)]
+    ends = [value.low for values in found.values() if math.isfinite((value := values[chosen]).low)]
     start = math.floor(10 * min(ends, default=0)) / 10 if min(ends, default=0) < 1 else 0.9
     rows: list[Row] = []
     for label, values in found.items():
-        support, f1 = content.quality.support[label], values["f1"]
+        support, value = content.quality.support[label], values[chosen]
         cells = [_with_interval(name, values[name]) for name in names]
-        spread = join([range_bar(f1, start), Html(" "), element("small", interval("f1", f1))])
+        spread = join([range_bar(value, start), Html(" "), element("small", interval(chosen, value))])
         rows.append(
             [
                 label,
                 Cell(shown=f"{support:,}", order=support),
                 *cells,
-                Cell(shown=spread, order=f1.low, tone="track"),
+                Cell(shown=spread, order=value.low, tone="track"),
             ]
         )
     header = ["Class", "Pictures", *(COLUMNS.get(name, name.capitalize()) for name in names)]
-    header.append(f"F1, {100 * start:.0f} to 100 %")
+    header.append(f"{COLUMNS.get(chosen, chosen)}, {100 * start:.0f} to 100 %")
     lead = "A click on a column's name sorts by it; a number shows its 95 % interval when pointed at."
     return (
         Section(title="Class by class", lead=lead, content=[table("Classes", header, rows)]) if rows else None
@@ -166,9 +187,9 @@ def confidence(content: ReportContent) -> Section | None:
         )
     plots = []
     for title, quality in shown.items():
-        error, loss = quality.metrics["ece"], quality.metrics["log_loss"]
+        error, loss = quality.metrics["ece"], quality.metrics.get("log_loss")
         words = f"Calibration error {written('ece', error.value)}, {interval('ece', error)}. "
-        words += f"Log loss {loss.value:.3f}, {interval('log_loss', loss)}."
+        words += f"Log loss {loss.value:.3f}, {interval('log_loss', loss)}." if loss else ""
         plots.append(figure(reliability_plot(_bins(quality), quality.reliability.error), words, title))
     return Section(title="Confidence", lead=lead, content=[beside(*plots)])
 
@@ -249,7 +270,7 @@ def balance(shares: np.ndarray, layers: Sequence[str]) -> str:
     return f"Layer {layers[layer]}: {said}."
 
 
-def _bins(quality: Quality) -> list[Bin]:
+def _bins(quality: Quality | SegmentationQuality) -> list[Bin]:
     found = quality.reliability
     lows, highs = found.intervals
     columns = (found.counts.astype(int), found.confidence, found.frequency, lows, highs)

@@ -15,6 +15,7 @@ from vitrail.run.job import Job
 from vitrail.run.predictions import write_predictions
 from vitrail.run.progress import Progress
 from vitrail.run.story import tell_story
+from vitrail.tasks.classify import Classify
 
 
 def finish(job: Job, progress: Progress) -> Run:
@@ -29,9 +30,11 @@ def finish(job: Job, progress: Progress) -> Run:
     engine = answering_engine(experiment.recipe, job.engine.device)
     engine.place(model)
     task = experiment.task
-    found = answer_all(model, job.validation, engine, experiment.preprocess)
-    assert found.targets is not None, "the validation part has labels"
-    temperature = task.calibrate(found.answers, found.targets)
+    temperature = 1.0
+    if isinstance(task, Classify):
+        found = answer_all(model, job.validation, engine, experiment.preprocess, task)
+        assert found.targets is not None, "the validation part has labels"
+        temperature = task.calibrate(found.answers, found.targets)
     contract = contract_of(experiment, temperature)
     write_contract(folder, contract)
     model.calibrate(temperature)
@@ -53,6 +56,7 @@ def _measure(job: Job, model: Vision, engine: Engine, split: str, progress: Prog
         loader,
         engine,
         experiment.preprocess,
+        experiment.task,
         metric,
         progress=progress,
         title=f"measuring {split}",

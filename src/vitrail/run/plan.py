@@ -90,7 +90,13 @@ def settle(recipe: Recipe, preprocess: Preprocess, pictures: int, *, new_head: b
             backbone = recipe.model.untrained().build(preprocess.size, preprocess.channels)
         tuned = _settle_tuning(tuned, backbone, plan if brings else None, new_head=new_head)
         share = _share(tuned, recipe.train.optimizer, backbone.width) if brings else 1.0
-    if brings and augment.crop_scale is None and augment.shift is None and max(preprocess.size) > 64:
+    if (
+        brings
+        and preprocess.fit != "tile"
+        and augment.crop_scale is None
+        and augment.shift is None
+        and max(preprocess.size) > 64
+    ):
         augment = replace(augment, crop_scale=plan.crop)
     batch = recipe.train.batch or _batch(pictures)
     lr = recipe.train.lr or share * _rate(recipe.train.optimizer, batch)
@@ -99,7 +105,7 @@ def settle(recipe: Recipe, preprocess: Preprocess, pictures: int, *, new_head: b
         tune=tuned,
         train=replace(recipe.train, batch=batch, lr=lr),
         epochs=recipe.epochs or (plan.epochs if brings else _epochs(pictures)),
-        augment=augment.suited(preprocess.size),
+        augment=augment.suited(preprocess.size, preprocess.fit),
     )
 
 

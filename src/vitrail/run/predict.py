@@ -4,6 +4,7 @@ import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,10 +14,11 @@ from PIL import Image
 from vitrail.data.faults import Unreadable
 from vitrail.data.names import storable
 from vitrail.data.readers import listing
+from vitrail.data.windows import views
 from vitrail.errors import UsageError
 from vitrail.explain.faithfulness import Judge
 from vitrail.models.vision import Vision
-from vitrail.run.answer import answer_batch, batch_of
+from vitrail.run.answer import answer_batch, batch_of, views_of
 from vitrail.run.contract import FILE, Contract, load_model, read_contract
 from vitrail.run.engine import Engine, answering_engine, choose_device
 from vitrail.run.explain.choice import default_method, explainer_of
@@ -29,6 +31,8 @@ Picture = Source | os.PathLike[str] | Image.Image
 """What can be asked about: a path, an encoded file, an array ``h w [c]``, or a Pillow picture."""
 Loaded = tuple[np.ndarray, Frame] | Unreadable
 """What the model sees of a picture, and where that lies on it; or why it cannot be read."""
+Views = list[tuple[np.ndarray, Frame]] | Unreadable
+"""The same where it is seen in windows, one or more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +90,16 @@ class Predictor:
 
     def stream(self, pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Answer | Unreadable]]:
         """Answer pictures batch by batch; one that cannot be read has its error in place of an answer."""
-        for waiting in self.batches(pictures, self.batch):
-            good = [loaded for _, loaded in waiting if not isinstance(loaded, Unreadable)]
+        for waiting in batched(pictures, self.batch):
+            seen = [self._views(picture) for picture in waiting]
+            good = [each for each in seen if not isinstance(each, Unreadable)]
             answers: Iterator[Answer] = iter(())
             if good:
-                batch = batch_of(*zip(*good, strict=True))
-                answers = iter(answer_batch(self.model, batch, self.engine, self.contract.preprocess))
-            for picture, loaded in waiting:
-                yield picture, loaded if isinstance(loaded, Unreadable) else next(answers)
+                answers = iter(
+                    answer_batch(self.model, views_of(good), self.engine, self.contract.preprocess)
+                )
+            for picture, each in zip(waiting, seen, strict=True):
+                yield picture, each if isinstance(each, Unreadable) else next(answers)
 
     def explain(
         self,
@@ -140,27 +146,44 @@ class Predictor:
             yield picture, found.by_method[chosen] if isinstance(found, Explained) else found
 
     def batches(self, pictures: Iterable[Picture], size: int) -> Iterator[list[tuple[Picture, Loaded]]]:
-        """Load pictures, so many at a time."""
-        waiting: list[tuple[Picture, Loaded]] = []
-        for picture in pictures:
-            waiting.append((picture, self._load(picture)))
-            if len(waiting) == size:
-                yield waiting
-                waiting = []
-        if waiting:
-            yield waiting
+        """Load pictures as one canvas each, so many at a time.
+
+        Raises UsageError for a picture that the model would see in several windows.
+        """
+        for waiting in batched(pictures, size):
+            yield [
+                (picture, seen if isinstance(seen, Unreadable) else _single(picture, seen))
+                for picture, seen in zip(waiting, map(self._views, waiting), strict=True)
+            ]
 
     def ready(self, canvases: Sequence[tuple[np.ndarray, Frame]]) -> Batch:
         """Return canvases as a batch on the model's device, normalised."""
         return self.engine.ready(batch_of(*zip(*canvases, strict=True)), self.contract.preprocess)
 
-    def _load(self, picture: Picture) -> Loaded:
+    def _views(self, picture: Picture) -> Views:
         """Return what the model sees of a picture, and where, or why it cannot be read."""
-        preprocess = self.contract.preprocess
         try:
-            return preprocess.canvas(preprocess.load(_source(picture)))
+            return views(self.contract.preprocess, self.contract.preprocess.load(_source(picture)))
         except Unreadable as fault:
             return fault
+
+
+def _single(picture: Picture, seen: list[tuple[np.ndarray, Frame]]) -> tuple[np.ndarray, Frame]:
+    if len(seen) > 1:
+        height, width = seen[0][0].shape[:2]
+        named = picture if isinstance(picture, str | os.PathLike) else "a picture"
+        raise UsageError(
+            f"{named}: larger than the {height} x {width} pixels that the model sees at once. "
+            "Cut out a part of that size."
+        )
+    return seen[0]
+
+
+def batched(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
+    """Yield pictures so many at a time (itertools has it from Python 3.12 on)."""
+    waiting = iter(pictures)
+    while some := list(islice(waiting, size)):
+        yield some
 
 
 def find_pictures(words: Sequence[str]) -> list[str]:

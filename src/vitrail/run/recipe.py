@@ -13,9 +13,11 @@ from vitrail.data.augment import Augment
 from vitrail.data.readers import ReaderOptions
 from vitrail.errors import UsageError, VitrailError, nearest
 from vitrail.heads import HEADS, HeadConfig
+from vitrail.heads.linear import LinearConfig
 from vitrail.run.limits import POSITIVE, check_limits
 from vitrail.run.tune import TuneConfig
 from vitrail.tasks import TASKS, TaskConfig
+from vitrail.tasks.classify import ClassifyConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +26,11 @@ class DataConfig(ReaderOptions):
 
     frames: Literal["first", "error"] = "first"
     """Of animations and multi-page files take the first frame, or count them as broken."""
-    fit: Literal["crop", "squash", "pad"] | None = None
-    """Cut the middle out, squash the whole picture, or pad it (default: crop, or the checkpoint's)."""
+    fit: Literal["crop", "squash", "pad", "tile"] | None = None
+    """Cut the middle out, squash the whole picture, pad it, or look at windows of it as it is (default: tile
+    for segmentation, else crop, or the checkpoint's)."""
+    windows: int | None = None
+    """With `tile`: windows of each picture in an epoch (default: as many as a picture has room for)."""
     crop_pct: float | None = None
     """With `crop`: the share of the shorter side that is kept (default: all, or the checkpoint's)."""
     resample: str | None = None
@@ -47,7 +52,9 @@ class DataConfig(ReaderOptions):
 
     def __post_init__(self) -> None:
         limits: dict[str, tuple[float, float | None]] = {"channels": (1, 3), "max_pixels": (1, None)}
-        check_limits(self, "data", limits | {"workers": (0, 256), "fraction": (1e-12, 1)})
+        check_limits(
+            self, "data", limits | {"workers": (0, 256), "windows": (1, None), "fraction": (1e-12, 1)}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +132,9 @@ class Recipe:
     """The data: a folder, a table, `digits`, or hf://owner/name."""
     model: ModelConfig
     """The backbone."""
-    task: TaskConfig = field(default_factory=TASKS["classify"])
+    task: TaskConfig = field(default_factory=ClassifyConfig)
     """What is asked."""
-    head: HeadConfig = field(default_factory=HEADS["linear"])
+    head: HeadConfig = field(default_factory=LinearConfig)
     """How it is answered."""
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
@@ -155,8 +162,11 @@ class Recipe:
 
 def from_dict(plain: Mapping[str, Any], name: str) -> Recipe:
     """Read a recipe from JSON values; ``name`` names it in errors. Missing keys keep their defaults."""
-    kinds: dict[str, Mapping[str, type]] = {"task": TASKS, "head": HEADS, "model": BACKBONES}
     given = dict(plain)
+    task = _name_of(given.get("task", "classify"))
+    heads = HEADS.get(task, {})
+    kinds: dict[str, Mapping[str, type]] = {"task": TASKS, "head": heads, "model": BACKBONES}
+    given.setdefault("head", next(iter(heads), None))
     chosen: dict[str, Any] = {}
     for part, registry in kinds.items():
         value = given.pop(part, None)
@@ -165,8 +175,10 @@ def from_dict(plain: Mapping[str, Any], name: str) -> Recipe:
         value = {"name": value} if isinstance(value, str) else value
         kind = str(value.get("family" if part == "model" else "name"))
         if kind not in registry:
+            of = f" of the task {task}" if part == "head" else ""
             raise UsageError(
-                f"{name}: {part} is {kind!r}, not one of {', '.join(registry)}.{nearest(str(kind), registry)}"
+                f"{name}: {part} is {kind!r}, not one of {', '.join(registry)}{of}."
+                f"{nearest(str(kind), registry)}"
             )
         chosen[part] = _convert(value, registry[kind], f"{name}: {part}")
     _no_unknown(given, Recipe, name)
@@ -176,6 +188,11 @@ def from_dict(plain: Mapping[str, Any], name: str) -> Recipe:
         return Recipe(**chosen)
     except TypeError as error:
         raise VitrailError(f"{name}: {error}") from None
+
+
+def _name_of(part: Any) -> str:
+    """Return the name of a part of a recipe, which is the name alone or an object with it."""
+    return str(part.get("name") if isinstance(part, Mapping) else part)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

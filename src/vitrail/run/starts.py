@@ -35,22 +35,23 @@ DROP_PATH = {1280: 0.3, 1024: 0.2, 768: 0.1}
 """The stochastic depth that tuning gives a Transformer of at least this width (He et al. 2021, "MAE")."""
 
 
-def scratch(model: ModelConfig, where: str) -> Recipe:
+def scratch(model: ModelConfig, where: str, task: str = "classify") -> Recipe:
     """Return the recipe that learns a network anew: its family's own.
 
     Our Transformers take Muon (see `benchmarks/results` for what each part of their recipe is worth); the
-    convolutional networks of timm that were introduced with SGD and momentum take that; the rest AdamW.
+    convolutional networks of timm that were introduced with SGD and momentum take that, as classifiers; the
+    rest AdamW.
     """
     if model.family == "vit":
         train = TrainConfig(optimizer="muon", betas=(0.9, 0.99), weight_decay=0.1, ema=0.998)
-    elif model.name.removeprefix("test_").startswith(TRAINED_BY_SGD):
+    elif task == "classify" and model.name.removeprefix("test_").startswith(TRAINED_BY_SGD):
         train = TrainConfig(optimizer="sgd", weight_decay=5e-4, warmup=0.15, clip=5.0)
     else:
         train = TrainConfig()
     return Recipe(where=where, model=model, train=train)
 
 
-def finetune(model: ModelConfig, where: str) -> Recipe:
+def finetune(model: ModelConfig, where: str, task: str = "classify") -> Recipe:  # noqa: ARG001
     """Return the recipe that tunes trained weights: AdamW, and what is open is chosen by the pictures.
 
     See `vitrail.run.plan` for what, and where it is taken from.
@@ -64,7 +65,7 @@ def finetune(model: ModelConfig, where: str) -> Recipe:
     return Recipe(where=where, model=model, train=TrainConfig(warmup=0.1), tune=tune)
 
 
-STARTS: dict[str, Callable[[ModelConfig, str], Recipe]] = {"finetune": finetune, "scratch": scratch}
+STARTS: dict[str, Callable[[ModelConfig, str, str], Recipe]] = {"finetune": finetune, "scratch": scratch}
 """Recipes by name."""
 
 
@@ -90,4 +91,6 @@ def start_recipe(
             f"--recipe finetune: {config.name} brings no trained weights. Name a model's folder or Hub id, "
             "or weights by --model.weights (a network of timm: --model.pretrained)."
         )
-    return STARTS[name or ("finetune" if trained else "scratch")](config, where)
+    return STARTS[name or ("finetune" if trained else "scratch")](
+        config, where, str(options.get("task.name") or "classify")
+    )

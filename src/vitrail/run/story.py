@@ -1,7 +1,6 @@
 """What a run tells about itself: the content of its report and of its model card."""
 
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +8,25 @@ import numpy as np
 
 from vitrail._version import __version__
 from vitrail.contracts import Samples
-from vitrail.data.faults import Unreadable
 from vitrail.draw.page import Shown
 from vitrail.measure.classify import Quality
-from vitrail.measure.examples import choose_examples
 from vitrail.models.anatomy import anatomy
 from vitrail.models.vision import Vision
+from vitrail.run import shown_labels, shown_masks
 from vitrail.run.card import write_card
 from vitrail.run.content import Cost, Explained, Look, ReportContent
+from vitrail.run.contract import contract_of
+from vitrail.run.engine import answering_engine
 from vitrail.run.evaluate import Evaluation
 from vitrail.run.explain.looks import look
 from vitrail.run.job import Job
 from vitrail.run.log import read_history
+from vitrail.run.predict import Predictor
 from vitrail.run.report import write_report
-from vitrail.values import Label
+from vitrail.tasks.classify import Classify
 
-SHEET, SIDE, HALF = 24, 8, 4
-"""Pictures on the sheet of samples, and beside each other among the best, the worst and the mistakes;
-of mistakes and of the best so many are explained."""
+HALF = 4
+"""Of mistakes and of the best so many are explained."""
 
 
 def tell_story(job: Job, model: Vision, test: Evaluation, temperature: float, result: dict[str, Any]) -> None:
@@ -44,7 +44,8 @@ def _content(
     assert environment is not None, "a resolved recipe has an environment"
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
     height, width = experiment.preprocess.size
-    folder, galleries = job.folder, _galleries(job, test)
+    folder, classifier = job.folder, isinstance(experiment.task, Classify)
+    galleries = shown_labels.galleries(job, test) if classifier else _masks(job, model, test)
     return ReportContent(
         title=f"{recipe.model.name} on {_data_name(recipe.where)}",
         model=recipe.model.name,
@@ -57,15 +58,18 @@ def _content(
         sizes={name: len(samples) for name, samples in parts.items()},
         broken=result["broken"],
         notes=experiment.notes,
-        samples=_sheet(job),
+        samples=(shown_labels if classifier else shown_masks).sheet_of(job),
         history=read_history(folder),
         best_epoch=job.state.best_epoch,
-        temperature=temperature,
+        task="classification" if classifier else "semantic segmentation",
+        temperature=temperature if classifier else None,
         uncalibrated=_uncalibrated(job, test, temperature),
         best=galleries["best"],
         worst=galleries["worst"],
-        mistakes=galleries["mistakes"],
-        explained=_explained(job, model, [*galleries["mistakes"][:HALF], *galleries["best"][:HALF]]),
+        mistakes=galleries.get("mistakes", ()),
+        explained=_explained(job, model, [*galleries["mistakes"][:HALF], *galleries["best"][:HALF]])
+        if classifier
+        else None,
         cost=Cost(
             parameters=result["parameters"],
             flops=anatomy(model, experiment.preprocess.size, experiment.preprocess.channels).flops,
@@ -91,10 +95,13 @@ def _data_name(where: str) -> str:
     return where if where.startswith("hf://") else Path(where).name
 
 
-def _uncalibrated(job: Job, test: Evaluation, temperature: float) -> Quality:
-    """Return the quality of the test answers as they were before the temperature."""
-    metric = job.experiment.task.metric()
-    raw = job.experiment.task.cool(test.answers.answers, 1 / temperature)
+def _uncalibrated(job: Job, test: Evaluation, temperature: float) -> Quality | None:
+    """Return the quality of the test answers as they were before the temperature, if there is one."""
+    task = job.experiment.task
+    if not isinstance(task, Classify):
+        return None
+    metric = task.metric()
+    raw = task.cool(test.answers.answers, 1 / temperature)
     assert test.answers.targets is not None, "the test part has labels"
     metric.update_arrays(raw, test.answers.targets, test.answers.groups)
     return metric.quality()
@@ -109,52 +116,11 @@ def _support(samples: Samples, classes: int) -> list[int]:
     return [int(count) for count in np.bincount(label[label >= 0], minlength=classes)]
 
 
-def _sheet(job: Job) -> list[Shown]:
-    """Return training pictures as the model sees them, after augmentation."""
-    classes = job.experiment.splits.classes
-    shown: list[Shown] = []
-    for batch in islice(job.training.epoch(0), 8):
-        for pixels, target in zip(batch.pixels["image"], batch.targets["label"], strict=True):
-            if len(shown) == SHEET:
-                return shown
-            names = [classes[i] for i in np.flatnonzero(target.numpy() > 0.5).tolist()]
-            shown.append(Shown(picture=pixels.permute(1, 2, 0).numpy(), caption=", ".join(names)))
-    return shown
-
-
-def _galleries(job: Job, test: Evaluation) -> dict[str, list[Shown]]:
-    """Return the test pictures to look at first: the surest, the hardest, the most confident mistakes."""
-    found, samples = test.answers, job.experiment.splits.test
-    assert found.targets is not None, "the test part has labels"
-    scores = np.stack([answer.scores for answer in found.answers])
-    chosen = choose_examples(scores, found.targets, multi=bool(job.experiment.recipe.task.multi), most=SIDE)
-    wanted = {"best": chosen.best, "worst": chosen.worst, "mistakes": chosen.mistakes}
-    row_of = {key: row for row, key in enumerate(samples.keys)}
-    galleries: dict[str, list[Shown]] = {}
-    for kind, indices in wanted.items():
-        shown = (_show(job, test, index, row_of[found.keys[index]]) for index in indices.tolist())
-        galleries[kind] = [each for each in shown if each is not None]
-    return galleries
-
-
-def _show(job: Job, test: Evaluation, index: int, row: int) -> Shown | None:
-    """Return one test picture as the model saw it, with answer and truth; None if it is not readable now."""
-    preprocess, found = job.experiment.preprocess, test.answers
-    answer: Label = found.answers[index]
-    assert found.targets is not None, "the test part has labels"
-    try:
-        picture, _ = preprocess.canvas(preprocess.load(job.experiment.splits.test.source(row)))
-    except Unreadable:
-        return None
-    truth = {answer.names[i] for i in np.flatnonzero(found.targets[index] > 0.5).tolist()}
-    right = set(answer.chosen) == truth
-    sure = f"{answer.score:.0%} sure"
-    return Shown(
-        picture=picture,
-        caption=", ".join(answer.chosen) or "nothing",
-        remark=sure if right else f"{sure}, is {', '.join(sorted(truth)) or 'nothing'}",
-        tone="good" if right else "bad",
-    )
+def _masks(job: Job, model: Vision, test: Evaluation) -> dict[str, list[Shown]]:
+    """Return the best and the worst pictures with their masks, answered again: answers are not kept."""
+    contract = contract_of(job.experiment)
+    engine = answering_engine(job.experiment.recipe, job.engine.device)
+    return shown_masks.galleries(job, test, Predictor(contract=contract, model=model, engine=engine))
 
 
 def _explained(job: Job, model: Vision, shown: Sequence[Shown]) -> Explained | None:

@@ -136,7 +136,7 @@ def validate(job: Job, interrupt: Interrupt) -> tuple[dict[str, Any], bool]:
     metric = task.metric()
     with interrupt.at_once():  # nothing has changed yet: the epoch is simply validated again
         engine = answering_engine(job.experiment.recipe, job.engine.device)
-        answer_all(job.answering, job.validation, engine, job.experiment.preprocess, metric)
+        answer_all(job.answering, job.validation, engine, job.experiment.preprocess, task, metric)
     values = metric.points()
     ranked = rank(values, *job.experiment.chooses)
     state.epoch += 1

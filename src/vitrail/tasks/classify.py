@@ -14,7 +14,7 @@ from vitrail.draw.sheet import sheet
 from vitrail.errors import VitrailError
 from vitrail.measure.calibrate import fit_temperature, probabilities
 from vitrail.measure.classify import Classification, orders, primary
-from vitrail.values import Label
+from vitrail.values import Batch, Label
 
 RIGHT, WRONG, UNKNOWN = CATEGORIES[2], CATEGORIES[3], CATEGORIES[7]
 """The ink of an answer that was right, wrong, or that nobody can judge: told apart with any colour vision."""
@@ -28,6 +28,7 @@ class Classify:
     multi: bool = False
     name: str = "classify"
     head: str = "linear"
+    masked: bool = False
 
     def collate(self, targets: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         """Return ``label``, float32 ``b c``: rows with a one for each class that is right.
@@ -54,6 +55,15 @@ class Classify:
         raise VitrailError(
             f"{wanted} a picture are asked for, and the data has {', '.join(targets) or 'none'}."
         )
+
+    def truth(self, batch: Batch) -> np.ndarray:
+        """Return the rows ``b c`` that answers to a batch are measured against."""
+        rows: np.ndarray = batch.targets["label"].numpy()
+        return rows
+
+    def kept(self, answers: Sequence[Label], batch: Batch) -> list[Label]:  # noqa: ARG002
+        """Return what is kept of answers to a batch: all."""
+        return list(answers)
 
     def metric(self) -> Classification:
         """Return a fresh metric."""

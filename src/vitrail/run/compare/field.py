@@ -107,6 +107,8 @@ def set_side_by_side(entrants: Sequence[Entrant]) -> Field:
         raise VitrailError(f"there is no finished run to compare. {reasons}")
     contracts = {run.path: read_contract(run.path) for run in runs}
     first = contracts[runs[0].path]
+    if first.task.masked:
+        raise UsageError(f"{runs[0].path} answers masks: only classifiers can be compared.")
     for run in runs[1:]:
         _same_question(runs[0], first, run, contracts[run.path])
     multi = bool(first.recipe.task.multi)

@@ -1,0 +1,181 @@
+"""Semantic segmentation from a folder of masks to answers, as a user has it."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vitrail
+from vitrail.cli import main
+from vitrail.errors import UsageError
+from vitrail.run.predictions import read_predictions
+from vitrail.values import IGNORED, Mask
+
+NAMES = ("background", "disc", "bar")
+SIZE = (40, 48)
+
+
+def drawn(random):
+    """Return a picture with a bright disc and a dark bar on grey, and what each pixel is."""
+    rows, across = np.mgrid[: SIZE[0], : SIZE[1]]
+    mask = np.zeros(SIZE, np.uint8)
+    y, x = random.integers(8, 32), random.integers(8, 40)
+    mask[(rows - y) ** 2 + (across - x) ** 2 < 49] = 1
+    top = random.integers(0, 34)
+    mask[top : top + 5] = 2
+    shades = np.array([120, 220, 20])[mask] + random.normal(0, 8, SIZE)
+    return np.clip(shades, 0, 255).astype(np.uint8), mask
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    folder, random = tmp_path_factory.mktemp("data") / "shapes", np.random.default_rng(0)
+    for split, count in (("train", 24), ("val", 4), ("test", 6)):
+        for kind in ("images", "masks"):
+            (folder / split / kind).mkdir(parents=True)
+        for number in range(count):
+            picture, mask = drawn(random)
+            mask[:, :2] = IGNORED
+            Image.fromarray(picture).save(folder / split / "images" / f"{number}.png")
+            Image.fromarray(mask).save(folder / split / "masks" / f"{number}.png")
+    (folder / "classes.txt").write_text("\n".join(NAMES))
+    return folder
+
+
+OPTIONS = {"train.batch": 8, "train.lr": 3e-3, "train.save_minutes": 0.0, "data.workers": 2}
+
+
+@pytest.fixture(scope="module")
+def run(shapes, tmp_path_factory):
+    return vitrail.train(
+        shapes,
+        task="segment",
+        model="vit-pico4",
+        epochs=30,
+        image_size=32,
+        out=tmp_path_factory.mktemp("runs") / "run",
+        options=OPTIONS,
+    )
+
+
+def test_it_learns_and_says_how_well(run):
+    found = run.result["test"]
+    assert run.result["task"] == "segment"
+    assert found["metrics"]["mean_iou"]["value"] > 0.8
+    assert found["metrics"]["mean_iou"]["low"] > 0.6
+    assert found["per_class"].keys() == set(NAMES)
+    assert found["per_class"]["bar"]["iou"]["value"] > 0.8
+    assert run.result["chosen_by"] == "mean_iou"
+
+
+def test_what_is_measured_again_is_the_same(run):
+    again = vitrail.evaluate(run.path)
+    assert again.to_dict()["metrics"] == run.result["test"]["metrics"]
+    metric = again.answers.answers
+    kept = read_predictions(run.path / "predictions.parquet", "test", NAMES)
+    assert kept.keys == again.answers.keys
+    assert all(np.array_equal(one.both, other.both) for one, other in zip(kept.answers, metric, strict=True))
+
+
+def test_answers_are_masks_of_the_originals(run, shapes):
+    predictor = vitrail.load(run.path)
+    files = sorted((shapes / "test" / "images").iterdir())
+    answers = predictor(files)
+    shares = []
+    for file, answer in zip(files, answers, strict=True):
+        assert isinstance(answer, Mask)
+        assert answer.size == SIZE
+        assert sum(answer.areas.values()) == SIZE[0] * SIZE[1]
+        truth = np.asarray(Image.open(shapes / "test" / "masks" / file.name))
+        shares.append((answer.values == truth)[truth != IGNORED].mean())
+    assert np.mean(shares) == pytest.approx(
+        run.result["test"]["metrics"]["pixel_accuracy"]["value"], abs=1e-6
+    )
+    alone = predictor(files[0])[0]
+    assert np.array_equal(alone.values, answers[0].values)
+
+
+def test_the_command_line_writes_masks(run, shapes, tmp_path, capsys):
+    pictures = str(shapes / "test" / "images")
+    assert main(["predict", str(run.path), pictures, "--out", str(tmp_path / "out"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["answers"]
+    assert len(said) == 6
+    answer = vitrail.load(run.path)(said[0]["file"])[0]
+    assert said[0]["areas"] == answer.areas
+    with Image.open(tmp_path / "out" / said[0]["mask"]) as written:
+        assert np.array_equal(np.asarray(written), answer.values)
+    with Image.open(tmp_path / "out" / said[0]["overlay"]) as written:
+        assert written.size == SIZE[::-1]
+    assert main(["predict", str(run.path), pictures, "--format", "csv"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "file,background,disc,bar,error"
+    assert len(lines) == 7
+    assert main(["predict", str(run.path), pictures, "--format", "hf"]) == 2
+    assert main(["evaluate", str(run.path), "--json"]) == 0
+    assert "mean_iou" in json.loads(capsys.readouterr().out)["metrics"]
+    assert main(["evaluate", str(run.path)]) == 0
+    assert "disc" in capsys.readouterr().out
+
+
+def test_the_report_and_the_card_are_about_pixels(run):
+    text = run.report.read_text()
+    for word in ("Mean IoU", "Boundary F", "Worst", "IoU", "semantic segmentation", "Pixels"):
+        assert word in text
+    card = (run.path / "README.md").read_text()
+    assert '"image-segmentation"' in card
+    assert "each pixel of a picture" in card
+
+
+@pytest.mark.parametrize("head", ["fcn", "linear", "masks"])
+def test_other_heads_train_from_words(shapes, tmp_path, head):
+    words = ["--task", "segment", "--head", head, "--model", "vit-pico4", "--epochs", "1"]
+    words += ["--image-size", "32", "--train.batch", "8", "--out", str(tmp_path / "run")]
+    assert main(["train", str(shapes), *words]) == 0
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert recipe["head"]["name"] == head
+    assert recipe["data"]["fit"] == "tile"
+
+
+def test_a_run_goes_on_to_the_same_bits(shapes, tmp_path):
+    words = {
+        "task": "segment",
+        "model": "vit-pico4",
+        "image_size": 32,
+        "options": OPTIONS | {"head.name": "linear", "augment.cutmix": 1.0},
+    }
+    whole = vitrail.train(shapes, epochs=3, out=tmp_path / "whole", **words)
+    part = vitrail.train(shapes, epochs=2, out=tmp_path / "part", **words)
+    more = vitrail.train(resume=part.path, epochs=3)
+    assert more.result["epochs"] == 3
+    last = [json.loads((each.path / "metrics.jsonl").read_text().splitlines()[-1]) for each in (whole, more)]
+    assert last[0].keys() == last[1].keys()
+    assert last[0]["step"] == last[1]["step"]
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash"])
+def test_whole_pictures_too(shapes, tmp_path, fit):
+    run = vitrail.train(
+        shapes,
+        task="segment",
+        model="vit-pico4",
+        epochs=2,
+        image_size=24,
+        out=tmp_path / "run",
+        options={"data.fit": fit, "train.batch": 8},
+    )
+    (answer,) = vitrail.load(run.path)(shapes / "test" / "images" / "0.png")
+    assert answer.size == SIZE
+
+
+def test_words_that_do_not_fit_are_refused(shapes, pictures, tmp_path):
+    with pytest.raises(UsageError, match="--task segment"):
+        vitrail.train(shapes, model="vit-pico4", epochs=1, out=tmp_path / "a")
+    with pytest.raises(UsageError, match="has no masks"):
+        vitrail.train(pictures, task="segment", model="vit-pico4", epochs=1, out=tmp_path / "b")
+    with pytest.raises(UsageError, match="cutmix"):
+        vitrail.train(
+            shapes, task="segment", model="vit-pico4", out=tmp_path / "c", options={"augment.mixup": 0.2}
+        )
+    with pytest.raises(UsageError, match="of the task segment"):
+        vitrail.train(shapes, task="segment", head="lineal", model="vit-pico4", out=tmp_path / "d")
