@@ -253,6 +253,14 @@ class Mask:
         )
         return dict(zip(self.names, counts.tolist(), strict=False))
 
+    def in_words(self, most: int = 3) -> str:
+        """Return the classes that most pixels are of, with their share of the picture."""
+        areas, whole = self.areas, self.size[0] * self.size[1]
+        order = sorted(areas, key=lambda name: -areas[name])
+        return (
+            ", ".join(f"{name} {areas[name] / whole:.0%}" for name in order[:most] if areas[name]) or "none"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return what a JSON object can say: the size and the areas, in pixels and in square metres."""
         areas = self.areas

@@ -179,3 +179,21 @@ def test_words_that_do_not_fit_are_refused(shapes, pictures, tmp_path):
         )
     with pytest.raises(UsageError, match="of the task segment"):
         vitrail.train(shapes, task="segment", head="lineal", model="vit-pico4", out=tmp_path / "d")
+
+
+def test_pixels_are_explained(run, shapes, tmp_path, capsys):
+    large = shapes / "test" / "images" / "0.png"
+    with Image.open(large) as picture:
+        picture.crop((0, 0, 32, 32)).save(tmp_path / "part.png")
+    words = ["explain", str(run.path), str(tmp_path / "part.png"), "--out", str(tmp_path / "out")]
+    assert main([*words, "--about", "bar", "--method", "saliency"]) == 0
+    shown = capsys.readouterr()
+    assert "bar" in shown.out
+    assert "nan" not in shown.out
+    (line,) = [
+        json.loads(each) for each in (tmp_path / "out" / "explanations.jsonl").read_text().splitlines()
+    ]
+    assert line["about"] == "bar"
+    assert sum(line["answer"]["areas"].values()) == 32 * 32
+    assert main(["explain", str(run.path), str(large), "--out", str(tmp_path / "more")]) == 2
+    assert "larger than the 32 x 32 pixels" in capsys.readouterr().err

@@ -13,6 +13,13 @@ LINES = 20
 """Rows of the table: more are in the file."""
 
 
+def _areas(answer: Mapping[str, Any]) -> str:
+    """Return how much of a picture each class of a mask takes."""
+    areas: Mapping[str, int] = answer.get("areas", {})
+    whole = max(1, sum(areas.values()))
+    return ", ".join(f"{name} {area / whole:.0%}" for name, area in areas.items() if area)
+
+
 def tell_explanations(kept: Sequence[Mapping[str, Any]], *, file: str, trust: bool, many: bool) -> None:
     """Print a short table; all of it is in ``file``."""
     other = any(line["about"] != line["answer"].get("label") for line in kept)
@@ -25,7 +32,7 @@ def tell_explanations(kept: Sequence[Mapping[str, Any]], *, file: str, trust: bo
         answer = line["answer"]
         label = answer.get("label", "")
         said = ", ".join(label) if isinstance(label, list) else label
-        row = [line["file"], f"{said} {answer.get('score', float('nan')):.1%}"]
+        row = [line["file"], f"{said} {answer['score']:.1%}" if "score" in answer else _areas(answer)]
         row += [line["about"]] if other else []
         row += [line["method"]] if many else []
         if trust:

@@ -17,7 +17,7 @@ from vitrail.draw.sheet import Pixels
 from vitrail.errors import UsageError
 from vitrail.explain.about import Versus, ask, of_sample
 from vitrail.explain.faithfulness import HEAT, Judge, Trust
-from vitrail.values import Answer, Batch, Frame, Heat, Label
+from vitrail.values import Answer, Batch, Frame, Heat, Label, Mask
 
 if TYPE_CHECKING:
     from vitrail.run.predict import Picture, Predictor
@@ -178,7 +178,7 @@ def in_words(about: Any) -> str:
 
 def brief(answer: Answer) -> dict[str, Any]:
     """Return an answer without the probabilities of all that was not answered."""
-    plain: dict[str, Any] = answer.to_dict() if isinstance(answer, Label) else {}
+    plain: dict[str, Any] = answer.to_dict() if isinstance(answer, Label | Mask) else {}
     return {name: value for name, value in plain.items() if name != "scores"}
 
 

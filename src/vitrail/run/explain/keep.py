@@ -22,7 +22,7 @@ from vitrail.run.content import percent
 from vitrail.run.explain.depth import by_head, through_depth
 from vitrail.run.explain.explanation import Explained, Explanation, in_words
 from vitrail.run.files import write_atomic
-from vitrail.values import Answer, Frame, Label
+from vitrail.values import Answer, Frame, Label, Mask
 
 if TYPE_CHECKING:
     from vitrail.run.predict import Predictor
@@ -188,7 +188,9 @@ def evenness(values: np.ndarray) -> float:
 
 
 def answer_in_words(answer: Answer) -> str:
-    """Return an answer with its probability, as a title."""
+    """Return an answer as a title: a class with its probability, or the classes that most pixels are of."""
+    if isinstance(answer, Mask):
+        return answer.in_words()
     if not isinstance(answer, Label):
         return type(answer).__name__
     shown = [(name, answer.scores[answer.names.index(name)]) for name in answer.chosen]
