@@ -255,11 +255,7 @@ class Mask:
 
     def in_words(self, most: int = 3) -> str:
         """Return the classes that most pixels are of, with their share of the picture."""
-        areas, whole = self.areas, self.size[0] * self.size[1]
-        order = sorted(areas, key=lambda name: -areas[name])
-        return (
-            ", ".join(f"{name} {areas[name] / whole:.0%}" for name in order[:most] if areas[name]) or "none"
-        )
+        return areas_in_words(self.areas, self.size, most)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a JSON object can say: the size and the areas, in pixels and in square metres."""
@@ -268,6 +264,15 @@ class Mask:
         if self.pixel_size is not None:
             plain["square_metres"] = {name: area * self.pixel_size**2 for name, area in areas.items()}
         return plain
+
+
+def areas_in_words(areas: Mapping[str, int], size: Sequence[int], most: int = 3) -> str:
+    """Return the classes that take most of a picture, with their share of it."""
+    order = sorted(areas, key=lambda name: -areas[name])[:most]
+    return (
+        ", ".join(f"{name} {areas[name] / (size[0] * size[1]):.0%}" for name in order if areas[name])
+        or "none"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,7 +123,7 @@ def test_a_head_of_several_layers_is_left_behind(pictures, tmp_path, capsys):
     again = ["train", str(pictures), "--model", str(tmp_path / "first"), "--epochs", "1"]
     assert main([*again, "--out", str(tmp_path / "next")]) == 0
     said = capsys.readouterr().err
-    assert "first has a head with hidden layers: its body is kept, and the head is new." in said
+    assert "first has a head that is more than one layer: its body is kept, and the head is new." in said
 
 
 def test_a_contract_without_classes_is_damaged(run, pictures, tmp_path):

@@ -9,6 +9,9 @@ from PIL import Image
 import vitrail
 from vitrail.cli import main
 from vitrail.errors import UsageError
+from vitrail.heads.unet import UNetConfig
+from vitrail.run import job, train
+from vitrail.run.compose import compose
 from vitrail.run.predictions import read_predictions
 from vitrail.values import IGNORED, Mask
 
@@ -137,20 +140,53 @@ def test_other_heads_train_from_words(shapes, tmp_path, head):
     assert recipe["data"]["fit"] == "tile"
 
 
-def test_a_run_goes_on_to_the_same_bits(shapes, tmp_path):
+class Killed(BaseException):
+    pass
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(shapes, tmp_path, monkeypatch):
     words = {
         "task": "segment",
         "model": "vit-pico4",
         "image_size": 32,
+        "epochs": 3,
         "options": OPTIONS | {"head.name": "linear", "augment.cutmix": 1.0},
     }
-    whole = vitrail.train(shapes, epochs=3, out=tmp_path / "whole", **words)
-    part = vitrail.train(shapes, epochs=2, out=tmp_path / "part", **words)
-    more = vitrail.train(resume=part.path, epochs=3)
-    assert more.result["epochs"] == 3
-    last = [json.loads((each.path / "metrics.jsonl").read_text().splitlines()[-1]) for each in (whole, more)]
-    assert last[0].keys() == last[1].keys()
-    assert last[0]["step"] == last[1]["step"]
+    whole = vitrail.train(shapes, out=tmp_path / "whole", **words)
+    learn = train.learn
+
+    def until(work, batch):
+        if work.state.step == 4:
+            job.write_checkpoint(work)
+            raise Killed
+        return learn(work, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "learn", until)
+        with pytest.raises(Killed):
+            vitrail.train(shapes, out=tmp_path / "part", **words)
+    more = vitrail.train(resume=tmp_path / "part")
+    weights = [(each.path / "model.safetensors").read_bytes() for each in (whole, more)]
+    assert weights[0] == weights[1]
+    assert more.result["test"] == whole.result["test"]
+
+
+def test_recipe_files_may_name_the_task_alone_and_go_with_other_models(tmp_path):
+    file = tmp_path / "recipe.json"
+
+    def composed(plain, model=None, **options):
+        file.write_text(json.dumps(plain))
+        return compose("data", model, file, options)
+
+    words = {"model": "resnet18", "task": "segment"}
+    assert composed(words).head == UNetConfig()
+    assert composed(words | {"head": {"name": "unet", "up": "unpool"}}).head == UNetConfig(up="unpool")
+    full = composed(words | {"head": "fcn"}).to_dict()
+    assert composed(full).head.name == "fcn"
+    other = composed(full, "vit-pico4")
+    assert (other.task.name, other.head.name, other.model.name) == ("segment", "fcn", "vit-pico4")
+    again = composed(full, "resnet18", **{"task.name": "classify"})
+    assert (again.task.name, again.head.name) == ("classify", "linear")
 
 
 @pytest.mark.parametrize("fit", ["pad", "squash"])

@@ -8,16 +8,10 @@ from vitrail.explain.faithfulness import BASELINES, HEAT, MEASURES
 from vitrail.run.explain.benchmark import Benchmark
 from vitrail.run.explain.keep import BESIDE, TITLES
 from vitrail.run.explain.page import number, verdict
+from vitrail.values import areas_in_words
 
 LINES = 20
 """Rows of the table: more are in the file."""
-
-
-def _areas(answer: Mapping[str, Any]) -> str:
-    """Return how much of a picture each class of a mask takes."""
-    areas: Mapping[str, int] = answer.get("areas", {})
-    whole = max(1, sum(areas.values()))
-    return ", ".join(f"{name} {area / whole:.0%}" for name, area in areas.items() if area)
 
 
 def tell_explanations(kept: Sequence[Mapping[str, Any]], *, file: str, trust: bool, many: bool) -> None:
@@ -30,9 +24,7 @@ def tell_explanations(kept: Sequence[Mapping[str, Any]], *, file: str, trust: bo
     rows = []
     for line in kept[:LINES]:
         answer = line["answer"]
-        label = answer.get("label", "")
-        said = ", ".join(label) if isinstance(label, list) else label
-        row = [line["file"], f"{said} {answer['score']:.1%}" if "score" in answer else _areas(answer)]
+        row = [line["file"], _in_words(answer)]
         row += [line["about"]] if other else []
         row += [line["method"]] if many else []
         if trust:
@@ -43,6 +35,14 @@ def tell_explanations(kept: Sequence[Mapping[str, Any]], *, file: str, trust: bo
     show_table("", columns, rows, right=range(texts, len(columns)))
     if len(kept) > LINES:
         tell(f"and {len(kept) - LINES:,} more in {file}")
+
+
+def _in_words(answer: Mapping[str, Any]) -> str:
+    """Return an answer as it was written down, in a few words."""
+    if "areas" in answer:
+        return areas_in_words(answer["areas"], answer["size"])
+    label = answer["label"]
+    return f"{', '.join(label) if isinstance(label, list) else label} {answer['score']:.1%}"
 
 
 def _short(value: float | None) -> str:

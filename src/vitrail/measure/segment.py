@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from vitrail.errors import VitrailError
+from vitrail.measure.classify import Quality
 from vitrail.measure.intervals import RESAMPLES, Draws, Resampled, Resampling, resampling
 from vitrail.measure.outlines import outline_hits
 from vitrail.measure.reliability import BINS, Reliability, bins_of, calibration_error, ratio
@@ -97,25 +98,6 @@ def tally(answer: Mask, truth: np.ndarray) -> Tally:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class SegmentationQuality:
-    """How good a segmenter is on some pictures: `measure.classify.Quality` for pixels.
-
-    ``per_class`` maps a class to its ``iou``, ``dice``, ``precision``, ``recall`` and ``boundary_f``;
-    ``support`` is the number of pictures that show it. Classes in ``absent`` have no pixel here: theirs are
-    not numbers, and no mean has them. ``confusion`` (int64 ``c c``) counts pixels, true classes as rows.
-    """
-
-    metrics: Mapping[str, Estimate]
-    per_class: Mapping[str, Mapping[str, Estimate]]
-    support: Mapping[str, int]
-    absent: tuple[str, ...]
-    confusion: np.ndarray | None
-    reliability: Reliability
-    pictures: int
-    clusters: int | None
-
-
 class Segmentation:
     """The metric of segmenters: collects tallies, in parts if need be, then computes.
 
@@ -152,13 +134,17 @@ class Segmentation:
         """Return the metrics without intervals, which costs little: for validation within a run."""
         return {name: estimate.value for name, estimate in self.quality(resamples=0).metrics.items()}
 
-    def quality(self, *, resamples: int = RESAMPLES, seed: int = 0) -> SegmentationQuality:
-        """Return everything that is known; with 0 ``resamples`` without intervals."""
+    def quality(self, *, resamples: int = RESAMPLES, seed: int = 0) -> Quality:
+        """Return everything that is known; with 0 ``resamples`` without intervals.
+
+        Of each class that is ``iou``, ``dice``, ``precision``, ``recall`` and ``boundary_f``; its support are
+        the pictures that show it, and the confusion counts pixels.
+        """
         found = self.resampled(resamples=resamples, seed=seed)
         kept = columns(self._tallies)
         support = dict(zip(self.classes, (kept["true"] > 0).sum(0).tolist(), strict=True))
         tables = kept["taken"].sum(0)
-        return SegmentationQuality(
+        return Quality(
             metrics={name: each.estimate(found.again) for name, each in found.metrics.items()},
             per_class={
                 label: {name: each.estimate(found.again) for name, each in values.items()}
@@ -263,11 +249,6 @@ def marks(tallies: Sequence[Tally]) -> np.ndarray:
     kept = columns(tallies)
     either = kept["said"] + kept["true"] - kept["both"]
     return _mean(ratio(kept["both"], either))
-
-
-def primary(multi: bool = False) -> str:  # noqa: ARG001
-    """Return the metric that stands first."""
-    return next(iter(METRICS))
 
 
 def orders() -> dict[str, Literal["max", "min"]]:

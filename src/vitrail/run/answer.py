@@ -30,12 +30,13 @@ class Answers:
     seconds: float = 0.0
 
 
-def views_of(seen: Sequence[Sequence[tuple[np.ndarray, Frame]]]) -> Batch:
-    """Return the views of some pictures, one or more each, as one batch of uint8."""
-    owners = [owner for owner, views in enumerate(seen) for _ in views]
+def views_of(seen: Sequence[Sequence[tuple[np.ndarray, Frame]]], preprocess: Preprocess) -> Batch:
+    """Return what a model sees of some pictures, one canvas or several windows each, as one uint8 batch."""
     batch = batch_of(*zip(*(view for views in seen for view in views), strict=True))
-    keys = [str(number) for number in range(len(seen))]
-    return batch.with_(keys=keys, owners=owners if len(owners) > len(seen) else ())
+    if preprocess.fit != "tile":
+        return batch
+    owners = [owner for owner, views in enumerate(seen) for _ in views]
+    return batch.with_(keys=[str(number) for number in range(len(seen))], owners=owners)
 
 
 def batch_of(canvases: Sequence[np.ndarray], frames: Sequence[Frame] = ()) -> Batch:

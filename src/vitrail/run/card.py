@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vitrail.run.content import (
+    CLASSIFICATION,
+    COLUMNS,
+    SEGMENTATION,
     ReportContent,
     costs,
     digits_of,
@@ -24,10 +27,8 @@ LISTED = 50
 """Up to so many classes are listed one by one."""
 HUB_METRICS = {"macro_f1": "f1", "micro_f1": "f1", "auroc": "roc_auc", "map": "mean_average_precision"}
 """What hubs call a metric, where it differs."""
-HUB_TASKS = {"classification": "image-classification", "semantic segmentation": "image-segmentation"}
+HUB_TASKS = {CLASSIFICATION: "image-classification", SEGMENTATION: "image-segmentation"}
 """What hubs call a task."""
-CALLED = {"f1": "F1", "iou": "IoU"}
-"""How the numbers of a class that stand out are called."""
 
 
 def write_card(run_folder: Path, content: ReportContent) -> Path:
@@ -73,7 +74,7 @@ def _front(content: ReportContent) -> str:
 
 def _what(content: ReportContent) -> str:
     kind = "Answers any number of" if content.multi else "Answers one of"
-    what = "each pixel of a picture" if content.task == "semantic segmentation" else "a picture"
+    what = "each pixel of a picture" if content.dense else "a picture"
     names = ", ".join(map(_plain, content.classes[:LISTED]))
     rest = f" and {len(content.classes) - LISTED:,} more" if len(content.classes) > LISTED else ""
     known = {"Model": content.model, **content.facts, **costs(content.cost)}
@@ -116,7 +117,7 @@ def _numbers(content: ReportContent) -> str:
             ]
             for label, values in quality.per_class.items()
         ]
-        parts.append(_table(["Class", "Pictures", CALLED.get(chosen, chosen), "95 % interval"], rows))
+        parts.append(_table(["Class", "Pictures", COLUMNS[chosen], "95 % interval"], rows))
     return "\n\n".join(parts)
 
 
@@ -142,7 +143,7 @@ def _limits(content: ReportContent) -> str:
     ]
     if len(ranked) > 1:
         worst = ", ".join(f"{_plain(label)} ({percent(value)})" for value, label in ranked[:3])
-        lines.append(f"- Weakest classes by {CALLED[content.by_class]}: {worst}.")
+        lines.append(f"- Weakest classes by {COLUMNS[content.by_class]}: {worst}.")
     if quality.absent:
         lines.append(f"- Never tested: {', '.join(map(_plain, quality.absent))}.")
     small = [_plain(label) for label, count in quality.support.items() if 0 < count < 30]
@@ -155,7 +156,7 @@ def _limits(content: ReportContent) -> str:
 def _use(content: ReportContent) -> str:
     commands = "\n".join(f"# {purpose}\n{line}" for purpose, line in content.commands.items())
     again = f"\n\n```sh\n{commands}\n```" if commands else ""
-    shown = "areas" if content.task == "semantic segmentation" else "top(3)"
+    shown = "areas" if content.dense else "top(3)"
     return (
         "## Use\n\n```python\nimport vitrail\n\n"
         f'predictor = vitrail.load("path/to/this/folder")\nprint(predictor(["picture.jpg"])[0].{shown})\n```'

@@ -9,7 +9,7 @@ from typing import Any
 from vitrail.backbones import BACKBONES
 from vitrail.data.augment import PRESETS
 from vitrail.errors import UsageError, nearest
-from vitrail.run.recipe import Recipe, from_dict, read_recipe
+from vitrail.run.recipe import Recipe, from_dict, name_of, read_recipe
 from vitrail.run.starts import STARTS, WEIGHTS, start_recipe
 from vitrail.run.tune import TuneConfig
 
@@ -36,10 +36,17 @@ def compose(
     named = plain.pop("model") if isinstance(plain.get("model"), str) else None
     if model is not None or "model" not in plain:
         plain.pop("model", None)
+        says = {f"{part}.name": name_of(plain[part]) for part in ("task", "head") if plain.get(part)}
         begun = start_recipe(
-            model or named or DEFAULT_MODEL, str(where or ""), name=start, options=options, offline=offline
+            model or named or DEFAULT_MODEL,
+            str(where or ""),
+            name=start,
+            options=says | dict(options),
+            offline=offline,
         )
-        plain = _merged(begun.to_dict(), plain)
+        base = begun.to_dict()
+        _choose(base, says)
+        plain = _merged(base, plain)
     if where is not None:
         plain["where"] = str(where)
     if not plain.get("where"):
@@ -107,7 +114,7 @@ def _choose(plain: dict[str, Any], options: Mapping[str, Any]) -> None:
     """Put a task and a head that options name in place of those of a recipe, whose settings are others'."""
     for part, brings in (("task", ("task", "head")), ("head", ("head",))):
         wanted, now = options.get(f"{part}.name"), plain.get(part)
-        if wanted and wanted != (now.get("name") if isinstance(now, Mapping) else now):
+        if wanted and wanted != name_of(now):
             for each in brings:
                 plain.pop(each, None)
             plain[part] = {"name": wanted}

@@ -12,8 +12,10 @@ import numpy as np
 from vitrail.draw.page import Shown
 from vitrail.draw.sheet import Pixels
 from vitrail.measure.classify import Quality
-from vitrail.measure.segment import SegmentationQuality
 from vitrail.values import Estimate
+
+CLASSIFICATION, SEGMENTATION = "classification", "semantic segmentation"
+"""What tasks are called on pages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +71,10 @@ class ReportContent:
     model: str
     data: str
     classes: Sequence[str]
-    quality: Quality | SegmentationQuality
+    quality: Quality
     multi: bool = False
     split: str = "test"
-    task: str = "classification"
+    task: str = CLASSIFICATION
     facts: Mapping[str, str] = field(default_factory=dict)
     splits: Mapping[str, Sequence[int]] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -82,7 +84,7 @@ class ReportContent:
     history: Sequence[Mapping[str, Any]] = ()
     best_epoch: int | None = None
     temperature: float | None = None
-    uncalibrated: Quality | SegmentationQuality | None = None
+    uncalibrated: Quality | None = None
     best: Sequence[Shown] = ()
     worst: Sequence[Shown] = ()
     mistakes: Sequence[Shown] = ()
@@ -94,6 +96,11 @@ class ReportContent:
     made: str = ""
     licence: str | None = None
     base_model: str | None = None
+
+    @property
+    def dense(self) -> bool:
+        """Whether pixels are answered, and not pictures."""
+        return self.task == SEGMENTATION
 
     @property
     def first(self) -> str:
@@ -122,6 +129,14 @@ class ReportContent:
 
 FIRST, BY_CLASS = ("mean_iou", "accuracy", "map"), ("iou", "f1")
 """What stands first of the metrics, and of the numbers of a class: the first of these that there is."""
+COLUMNS = {
+    "f1": "F1",
+    "iou": "IoU",
+    "boundary_f": "Boundary F",
+    "auroc": "AUROC",
+    "average_precision": "Average precision",
+}
+"""How the numbers of a class are called where their name, capitalised, would not do."""
 WORDS = {
     "accuracy": ("Accuracy", "the share of pictures that were answered right"),
     "balanced_accuracy": ("Balanced accuracy", "the mean recall of the classes: a rare one counts as much"),

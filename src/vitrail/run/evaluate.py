@@ -10,7 +10,6 @@ from vitrail.contracts import Samples
 from vitrail.data.readers import ReaderOptions, open_data
 from vitrail.errors import UsageError, VitrailError
 from vitrail.measure.classify import Quality
-from vitrail.measure.segment import SegmentationQuality
 from vitrail.run.answer import Answers, answer_all
 from vitrail.run.contract import Contract, load_model, read_contract
 from vitrail.run.engine import answering_engine, choose_device
@@ -29,7 +28,7 @@ class Evaluation:
 
     where: str
     split: str
-    quality: Quality | SegmentationQuality
+    quality: Quality
     answers: Answers
     broken: Mapping[str, str]
     merge: int = 0

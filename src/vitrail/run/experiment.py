@@ -80,7 +80,7 @@ class Experiment:
         recipe = replace(self.recipe, model=self.recipe.model.untrained()) if self.begun else self.recipe
         model = build_model(recipe, self.preprocess, self.splits.classes)
         kept = None if self.begun else inherit(self.recipe, self.splits.classes).classifier
-        if kept is not None and not self.task.masked:
+        if kept is not None:
             adopt(model.head, kept.weight, kept.bias, kept.classes)
         tune(model, recipe.tune)
         return model
@@ -94,7 +94,7 @@ class Experiment:
             self.preprocess,
             self.task,
             self.recipe.data,
-            batch=batch if augmented else max(batch, 64) if self.preprocess.fit != "tile" else 8,
+            batch=batch if augmented else max(batch, 64),
             seed=self.recipe.seed,
             augment=self.recipe.augment if augmented else None,
             cache=self.cache,
@@ -118,12 +118,16 @@ def make_loader(
     augment: Augment | None = None,
     cache: PixelCache | None = None,
 ) -> Loader:
-    """Return a loader with the threads that the recipe's data part asks for; with ``augment`` it shuffles."""
+    """Return a loader with the threads that the recipe's data part asks for; with ``augment`` it shuffles.
+
+    ``batch`` are pictures, or windows of them where those are larger than the canvas.
+    """
     workers = data.workers if data.workers is not None else min(8, os.cpu_count() or 1)
+    windows = data.windows or 1
     return Loader(
         samples,
         preprocess,
-        batch=batch,
+        batch=batch if augment else max(1, batch // windows),
         seed=seed,
         augment=augment,
         collate=task.collate,
@@ -131,7 +135,7 @@ def make_loader(
         cache=cache,
         shuffle=augment is not None,
         masked=task.masked,
-        windows=data.windows or 1,
+        windows=windows,
     )
 
 
@@ -179,7 +183,7 @@ def prepare(recipe: Recipe, *, offline: bool = False, begun: Preprocess | None =
     if preprocess.fit == "tile" and data.windows is None:
         data = replace(data, windows=windows_for(look.size, preprocess.size))
     recipe = replace(recipe, image_size=preprocess.size, data=data)
-    legacy = Inheritance() if begun or splits.train.masked else inherit(recipe, splits.classes)
+    legacy = Inheritance() if begun else inherit(recipe, splits.classes)
     notes += [legacy.note] if legacy.note else []
     seen = len(splits.train) * (data.windows or 1)
     resolved = settle(recipe, preprocess, seen, new_head=legacy.classifier is None)
@@ -216,14 +220,16 @@ def _preprocess(recipe: Recipe, look: Probe) -> tuple[Preprocess, list[str]]:
     """Choose the canvas: the recipe's, else the checkpoint's, else what suits the pictures and the patch."""
     published: Mapping[str, Any] = recipe.model.preprocessing()
     data, notes = recipe.data, []
+    tiled = data.fit == "tile" or (data.fit is None and recipe.task.build(()).masked)
     if recipe.image_size is not None:
         sides = recipe.image_size
         size = (sides[0], sides[-1])
     else:
         size = published.get("size") or recipe.model.suitable_size(look.size)
         if min(size) > min(look.size):
+            how = "filled up" if tiled else "enlarged"
             notes.append(
-                f"The pictures ({look.size[0]}x{look.size[1]}) are enlarged to {size[0]}x{size[1]}, "
+                f"The pictures ({look.size[0]}x{look.size[1]}) are {how} to {size[0]}x{size[1]}, "
                 "which this model needs."
             )
     channels = data.channels or published.get("channels") or (1 if look.grey else 3)
@@ -232,7 +238,7 @@ def _preprocess(recipe: Recipe, look: Probe) -> tuple[Preprocess, list[str]]:
         Preprocess(
             size=size,
             channels=channels,
-            fit=data.fit or ("tile" if recipe.task.name == "segment" else published.get("fit", "crop")),
+            fit=data.fit or ("tile" if tiled else published.get("fit", "crop")),
             crop_pct=data.crop_pct or published.get("crop_pct", 1.0),
             resample=data.resample or published.get("resample", "bicubic"),
             mean=_per_channel(published.get("mean", plain[:1]), channels),

@@ -25,8 +25,8 @@ from vitrail.draw.page import (
 from vitrail.draw.plots import Bin, confusion_matrix, reliability_plot, share_table
 from vitrail.draw.sheet import resize
 from vitrail.measure.classify import Quality
-from vitrail.measure.segment import SegmentationQuality
 from vitrail.run.content import (
+    COLUMNS,
     PERCENT,
     WORDS,
     Explained,
@@ -39,20 +39,12 @@ from vitrail.run.content import (
 )
 from vitrail.values import Estimate, Frame
 
-DENSE, WIDE = "semantic segmentation", 900
-"""The task whose pictures have truth, answer and error beside them, and how wide those are shown."""
+WIDE = 900
+"""How wide pictures are shown that have truth, answer and error beside them."""
 PAIRS = 10
 """How many of the most frequent confusions are listed."""
 NARROW = 12
 """So few classes, with names so short, leave room for a table beside their confusion matrix."""
-COLUMNS = {
-    "f1": "F1",
-    "iou": "IoU",
-    "boundary_f": "Boundary F",
-    "auroc": "AUROC",
-    "average_precision": "Average precision",
-}
-"""How the numbers of a class are called where their name, capitalised, would not do."""
 
 
 def metric_cell(name: str, value: Estimate) -> Cell:
@@ -101,12 +93,12 @@ def confusions(content: ReportContent) -> Section | None:
         rows += [[classes[truth], classes[answer], *cells]] if times else []
     parts = [figure(confusion_matrix(counts, classes))]
     if rows:
-        unit = "Pixels" if content.task == DENSE else "Pictures"
+        unit = "Pixels" if content.dense else "Pictures"
         header = ["True class", "Answer", unit, "Share"]
         parts.append(table("The most frequent confusions", header, rows))
     if len(classes) <= NARROW and max(map(len, classes)) <= NARROW:
         parts = [beside(*parts)]
-    unit = "pixels" if content.task == DENSE else "pictures"
+    unit = "pixels" if content.dense else "pictures"
     lead = f"Rows are true classes, columns answers; the share is of the true class's {unit}."
     return Section(title="What is taken for what", lead=lead, content=parts)
 
@@ -122,8 +114,7 @@ def pictures(content: ReportContent) -> Section | None:
         ("Hardest", "The lowest probability for what is true.", content.worst),
         ("Surest", "The highest probability for what is true.", content.best),
     )
-    dense = content.task == DENSE
-    if dense:
+    if content.dense:
         groups = (
             ("Worst", "The lowest mean IoU.", content.worst),
             ("Best", "The highest mean IoU.", content.best),
@@ -135,7 +126,7 @@ def pictures(content: ReportContent) -> Section | None:
         for part in (
             element("h3", title),
             paragraph(lead, tone="quiet"),
-            gallery(shown, side=WIDE, alone=True) if dense else gallery(shown),
+            gallery(shown, side=WIDE, alone=True) if content.dense else gallery(shown),
         )
     ]
     return Section(title="Pictures", content=parts) if parts else None
@@ -270,7 +261,7 @@ def balance(shares: np.ndarray, layers: Sequence[str]) -> str:
     return f"Layer {layers[layer]}: {said}."
 
 
-def _bins(quality: Quality | SegmentationQuality) -> list[Bin]:
+def _bins(quality: Quality) -> list[Bin]:
     found = quality.reliability
     lows, highs = found.intervals
     columns = (found.counts.astype(int), found.confidence, found.frequency, lows, highs)

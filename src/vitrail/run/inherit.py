@@ -26,10 +26,10 @@ def inherit(recipe: Recipe, classes: Sequence[str]) -> Inheritance:
     found = classifier_of(recipe.model, offline=True)
     source, count = recipe.model.weights or recipe.model.name, len(classes)
     if found is None:
-        layered = is_run(Path(source))  # of the kinds there are, only such heads are no linear classifier
+        other = is_run(Path(source))
         return Inheritance(
-            note=f"{source} has a head with hidden layers: its body is kept, and the head is new."
-            if layered
+            note=f"{source} has a head that is more than one layer: its body is kept, and the head is new."
+            if other
             else ""
         )
     if set(found.classes) != set(classes):

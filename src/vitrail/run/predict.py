@@ -90,16 +90,28 @@ class Predictor:
 
     def stream(self, pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Answer | Unreadable]]:
         """Answer pictures batch by batch; one that cannot be read has its error in place of an answer."""
-        for waiting in batched(pictures, self.batch):
-            seen = [self._views(picture) for picture in waiting]
-            good = [each for each in seen if not isinstance(each, Unreadable)]
+        for waiting in self._seen(pictures):
+            good = [seen for _, seen in waiting if not isinstance(seen, Unreadable)]
             answers: Iterator[Answer] = iter(())
             if good:
-                answers = iter(
-                    answer_batch(self.model, views_of(good), self.engine, self.contract.preprocess)
-                )
-            for picture, each in zip(waiting, seen, strict=True):
-                yield picture, each if isinstance(each, Unreadable) else next(answers)
+                batch = views_of(good, self.contract.preprocess)
+                answers = iter(answer_batch(self.model, batch, self.engine, self.contract.preprocess))
+            for picture, seen in waiting:
+                yield picture, seen if isinstance(seen, Unreadable) else next(answers)
+
+    def _seen(self, pictures: Iterable[Picture]) -> Iterator[list[tuple[Picture, Views]]]:
+        """Load pictures until they fill a batch: large ones, which have many windows, do so by themselves."""
+        waiting: list[tuple[Picture, Views]] = []
+        filled = 0
+        for picture in pictures:
+            seen = self._views(picture)
+            waiting.append((picture, seen))
+            filled += 1 if isinstance(seen, Unreadable) else len(seen)
+            if filled >= self.batch:
+                yield waiting
+                waiting, filled = [], 0
+        if waiting:
+            yield waiting
 
     def explain(
         self,

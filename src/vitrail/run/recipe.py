@@ -163,7 +163,7 @@ class Recipe:
 def from_dict(plain: Mapping[str, Any], name: str) -> Recipe:
     """Read a recipe from JSON values; ``name`` names it in errors. Missing keys keep their defaults."""
     given = dict(plain)
-    task = _name_of(given.get("task", "classify"))
+    task = name_of(given.get("task", "classify"))
     heads = HEADS.get(task, {})
     kinds: dict[str, Mapping[str, type]] = {"task": TASKS, "head": heads, "model": BACKBONES}
     given.setdefault("head", next(iter(heads), None))
@@ -190,7 +190,7 @@ def from_dict(plain: Mapping[str, Any], name: str) -> Recipe:
         raise VitrailError(f"{name}: {error}") from None
 
 
-def _name_of(part: Any) -> str:
+def name_of(part: Any) -> str:
     """Return the name of a part of a recipe, which is the name alone or an object with it."""
     return str(part.get("name") if isinstance(part, Mapping) else part)
 

@@ -14,7 +14,7 @@ from vitrail.models.anatomy import anatomy
 from vitrail.models.vision import Vision
 from vitrail.run import shown_labels, shown_masks
 from vitrail.run.card import write_card
-from vitrail.run.content import Cost, Explained, Look, ReportContent
+from vitrail.run.content import CLASSIFICATION, SEGMENTATION, Cost, Explained, Look, ReportContent
 from vitrail.run.contract import contract_of
 from vitrail.run.engine import answering_engine
 from vitrail.run.evaluate import Evaluation
@@ -61,7 +61,7 @@ def _content(
         samples=(shown_labels if classifier else shown_masks).sheet_of(job),
         history=read_history(folder),
         best_epoch=job.state.best_epoch,
-        task="classification" if classifier else "semantic segmentation",
+        task=CLASSIFICATION if classifier else SEGMENTATION,
         temperature=temperature if classifier else None,
         uncalibrated=_uncalibrated(job, test, temperature),
         best=galleries["best"],

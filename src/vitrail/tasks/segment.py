@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vitrail.draw.masks import truth_answer_error
 from vitrail.errors import VitrailError
-from vitrail.measure.segment import Segmentation, Tally, marks, orders, tally
+from vitrail.measure.segment import METRICS, Segmentation, Tally, marks, orders, tally
 from vitrail.values import Batch, Mask
 
 
@@ -52,7 +52,7 @@ class Segment:
     @property
     def primary(self) -> str:
         """The metric that stands first, and chooses the best epoch unless a recipe says otherwise."""
-        return "mean_iou"
+        return next(iter(METRICS))
 
     @property
     def orders(self) -> Mapping[str, Literal["max", "min"]]:
