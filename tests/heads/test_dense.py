@@ -180,6 +180,7 @@ def test_the_score_is_the_mean_logit_where_the_class_is_answered():
     nowhere = Region(label="dog", box=(0, 0, 2, 1))
     assert module.score(output, nowhere).tolist() == [0.5, 0.5]
     assert module.score(output, Region(label="cat", box=(0.6, 0.0, 2.4, 9.0))).tolist() == [4, 4]
+    assert module.score(output, Region(label="floor", where="cat")).tolist() == [0.5, 0.5]  # 1 and 0
     assert head(multi=True).score(output, "floor").tolist() == [3, 3]
 
 
@@ -199,6 +200,8 @@ def test_bad_questions():
         head().score(output, 3)
     with pytest.raises(UsageError, match=r"no class 'bird'"):
         head().score(output, [Region(label="bird"), "cat"])
+    with pytest.raises(UsageError, match="a region needs a class"):
+        head().score(output, Region(label=None))
     with pytest.raises(UsageError, match=r"the box \(5, 0, 9, 9\) has no pixel of a canvas \(4, 5\)"):
         head().score(output, Region(label="cat", box=(5, 0, 9, 9)))
 

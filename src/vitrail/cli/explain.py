@@ -15,7 +15,7 @@ from vitrail.contracts import Explainer
 from vitrail.data.faults import Unreadable
 from vitrail.data.names import storable
 from vitrail.errors import UsageError, VitrailError
-from vitrail.explain import EXPLAINERS, Versus, layers_of
+from vitrail.explain import EXPLAINERS, Region, Versus, layers_of
 from vitrail.explain.faithfulness import Judge
 from vitrail.models.vision import Vision
 from vitrail.run.explain.benchmark import PICTURES, benchmark
@@ -42,6 +42,7 @@ vitrail explain run cat.jpg --heads --animate
 vitrail explain run --inside
 vitrail explain run cat.jpg --about lynx
 vitrail explain run cat.jpg --about cat --rather-than lynx
+vitrail explain nuclei slide.tif --about nucleus --box 120 80 260 200    # why these pixels are nucleus
 vitrail explain run --list-layers
 vitrail explain run --benchmark pictures/ --pictures 200
 vitrail explain google/vit-base-patch16-224 cat.jpg"""
@@ -66,6 +67,8 @@ class ExplainWords(Common):
     """The class to explain (default: each picture's own answer)."""
     rather_than: str | None = None
     """Explain why --about, or the answer, and not this class."""
+    box: tuple[float, float, float, float] | None = None
+    """Where each pixel is answered: explain those in this box (left, top, right, bottom) of the picture."""
     layer: str | None = None
     """The layer to look at (default: the last that says where)."""
     list_layers: bool = False
@@ -114,7 +117,7 @@ def run(argv: Sequence[str]) -> None:
     if words.animate:
         check_depth(predictor.model)
     explainers = _explainers(words, predictor.model)
-    about = _about(words, predictor.contract.classes)
+    about = _about(words, predictor)
     if words.benchmark is not None:
         _benchmark(words, predictor, explainers, about)
     else:
@@ -164,8 +167,15 @@ def _explainers(words: ExplainWords, model: Vision) -> dict[str, Explainer]:
     return {name: explainer_of(model, name, words.layer) for name in names}
 
 
-def _about(words: ExplainWords, classes: Sequence[str]) -> Any:
-    about = None if words.about is None else find_class(words.about, classes)
+def _about(words: ExplainWords, predictor: Predictor) -> Any:
+    classes = predictor.contract.classes
+    about: Any = None if words.about is None else find_class(words.about, classes)
+    if words.box is not None:
+        if not predictor.contract.task.masked:
+            raise UsageError(
+                "--box: this model answers pictures as a whole; boxes are for answers of pixels."
+            )
+        about = Region(label=about, box=words.box)
     if words.rather_than is None:
         return about
     return Versus(about, find_class(words.rather_than, classes, "--rather-than"))

@@ -62,6 +62,15 @@ def mask_over(
     return Image.fromarray(np.round(shown).astype(np.uint8))
 
 
+def outlined(picture: Pixels, layer: np.ndarray) -> Image.Image:
+    """Return a picture with a light line, dark beside it, around the pixels of ``layer`` (bool ``h w``)."""
+    shown = np.array(to_image(picture).convert("RGB"))
+    inner = _inner(layer)
+    shown[layer & ~inner] = ImageColor.getrgb(PAPER)
+    shown[inner & ~_inner(inner)] = ImageColor.getrgb(INK)
+    return Image.fromarray(shown)
+
+
 def index_png(mask: Mask, file: str | Path | IO[bytes]) -> None:
     """Write class numbers as a PNG of mode P: its values are the classes, and it shows them in colour."""
     image = Image.fromarray(mask.values.astype(np.uint8), "P")

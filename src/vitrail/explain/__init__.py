@@ -8,8 +8,9 @@ from vitrail.explain.gradients import IntegratedGradients, Saliency, SmoothGrad
 from vitrail.explain.occlusion import Occlusion
 from vitrail.explain.relevance import Relevance, Rollout
 from vitrail.explain.tap import layers_of
+from vitrail.heads.dense import Region
 
-__all__ = ["EXPLAINERS", "Versus", "layers_of"]
+__all__ = ["EXPLAINERS", "Region", "Versus", "layers_of"]
 
 EXPLAINERS: dict[str, type[Explainer]] = {
     "saliency": Saliency,

@@ -33,11 +33,14 @@ Box = tuple[int | float, int | float, int | float, int | float]
 class Region:
     """A class where it is asked about.
 
-    ``box`` is left, top, right and bottom in pixels of the canvas; None is all of it.
+    ``box`` is left, top, right and bottom in pixels, None for all of them: of the canvas for a head, of the
+    picture for who asks a `Predictor`, for whom a ``label`` of None is the class of most pixels there.
+    ``where`` is the class whose pixels count, ``label`` itself unless it is named.
     """
 
-    label: int | str
+    label: int | str | None
     box: Box | None = None
+    where: int | str | None = None
 
 
 About = int | str | Region | Sequence[int | str | Region] | None
@@ -110,7 +113,7 @@ class Dense(nn.Module):
         return found
 
     def score(self, output: Pixelwise, about: About) -> Float[Tensor, " b"]:
-        """Return each sample's mean logit of a class, over the pixels that are answered as this class.
+        """Return each sample's mean logit of a class, over the pixels answered as it, or as ``where`` says.
 
         Where none is, over all pixels asked about. (Vinogradova et al. 2020, "Towards interpretable semantic
         segmentation via gradient-weighted class activation mapping", who sum over a set of pixels.)
@@ -124,12 +127,15 @@ class Dense(nn.Module):
     def _score(self, logits: Tensor, about: int | str | Region) -> Tensor:
         region = about if isinstance(about, Region) else Region(label=about)
         column = self._column(region.label)
+        place = column if region.where is None else self._column(region.where)
         part = logits if region.box is None else _inside(logits, region.box)
-        right = part[column] > 0 if self.multi else part.argmax(dim=0) == column
+        right = part[place] > 0 if self.multi else part.argmax(dim=0) == place
         chosen = right | ~right.any()
         return (part[column] * chosen).sum() / chosen.sum()
 
-    def _column(self, label: int | str) -> int:
+    def _column(self, label: int | str | None) -> int:
+        if label is None:
+            raise UsageError("a region needs a class.")
         if isinstance(label, int):
             if not 0 <= label < len(self.names):
                 raise UsageError(f"there is no class {label}: classes are 0 to {len(self.names) - 1}.")

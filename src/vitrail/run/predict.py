@@ -125,7 +125,8 @@ class Predictor:
         """Explain the answers to pictures, in order; one that cannot be read is an error that names it.
 
         ``method`` is one of `vitrail.explain.EXPLAINERS` (None: what suits the model). ``about`` is a class,
-        or a `vitrail.explain.Versus` of two, for all pictures (None: each picture's own answer). ``layer`` is
+        a `vitrail.explain.Versus` of two or, of pixels, a `vitrail.explain.Region`, for all pictures (None:
+        each picture's own answer). ``layer`` is
         one of `vitrail.explain.layers_of`. With ``trust`` each explanation says how it does beside a map at
         random and the picture's edges, which asks the model about a hundred times a picture.
 

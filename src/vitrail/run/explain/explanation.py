@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from vitrail.contracts import Explainer
+from vitrail.contracts import Explainer, Task
 from vitrail.data.faults import Unreadable
 from vitrail.draw.explained import heat_over
 from vitrail.draw.sheet import Pixels
 from vitrail.errors import UsageError
-from vitrail.explain.about import Versus, ask, of_sample
+from vitrail.explain.about import ask, of_sample
 from vitrail.explain.faithfulness import HEAT, Judge, Trust
+from vitrail.run.explain.asked import in_words, on_canvas, settled, together
 from vitrail.values import Answer, Batch, Frame, Heat, Label, Mask
 
 if TYPE_CHECKING:
@@ -116,16 +117,15 @@ def _explain(
     model, canvases = predictor.model, [canvas for canvas, _ in good]
     batch = predictor.ready(good)
     answers = model.answer(batch)
-    with torch.no_grad():
-        settled = ask(model, batch, about)[1]
-    heats, refused = ask_methods(predictor, batch, explainers, settled)
-    trusts = _judge(judge, predictor, batch, heats, settled) if judge else {}
+    question, told = _question(predictor, batch, answers, about)
+    heats, refused = ask_methods(predictor, batch, explainers, question)
+    trusts = _judge(judge, predictor, batch, heats, question) if judge else {}
     return [
         Explained(
             by_method={
                 name: Explanation(
                     answer=answers[index],
-                    about=of_sample(settled, index),
+                    about=told[index],
                     heat=maps[index],
                     canvas=canvases[index],
                     frame=good[index][1],
@@ -138,6 +138,20 @@ def _explain(
         )
         for index in range(len(good))
     ]
+
+
+def _question(
+    predictor: Predictor, batch: Batch, answers: Sequence[Answer], about: Any
+) -> tuple[Any, list[Any]]:
+    """Return what the model is asked, and what each sample's explanation is about for people."""
+    task: Task = predictor.contract.task
+    masks = [answer for answer in answers if isinstance(answer, Mask)]
+    if masks:
+        told = [settled(about, answer, task.about(answer)) for answer in masks]
+        return together([on_canvas(*each) for each in zip(told, batch.frames, strict=True)]), told
+    with torch.no_grad():
+        question = ask(predictor.model, batch, about)[1]
+    return question, [of_sample(question, index) for index in range(len(answers))]
 
 
 def ask_methods(
@@ -169,11 +183,6 @@ def _judge(
         ]
         for name in heats
     }
-
-
-def in_words(about: Any) -> str:
-    """Return what an explanation is about, for people."""
-    return f"{about.a} rather than {about.b}" if isinstance(about, Versus) else str(about)
 
 
 def brief(answer: Answer) -> dict[str, Any]:

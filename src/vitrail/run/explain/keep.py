@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,15 @@ from PIL import Image
 from vitrail.data.decode import decode_upright
 from vitrail.data.names import storable
 from vitrail.draw.explained import explained, explained_sheet
+from vitrail.draw.masks import outlined
 from vitrail.draw.mosaic import animation
 from vitrail.draw.sheet import Pixels, to_image
 from vitrail.explain import EXPLAINERS
 from vitrail.explain.faithfulness import BASELINES, HEAT, MEASURES, Trust
 from vitrail.run.content import percent
+from vitrail.run.explain.asked import in_words, pixels_of
 from vitrail.run.explain.depth import by_head, through_depth
-from vitrail.run.explain.explanation import Explained, Explanation, in_words
+from vitrail.run.explain.explanation import Explained, Explanation
 from vitrail.run.files import write_atomic
 from vitrail.values import Answer, Frame, Label, Mask
 
@@ -111,23 +112,50 @@ def free_name(stem: str, taken: set[str]) -> str:
 
 def draw(source: Pixels, found: Explanation, *, contours: bool = False) -> Image.Image:
     """Return the original picture beside its heat, with what is said of it."""
+    return _drawn(*seen_of(source, found), found, contours=contours)
+
+
+def _drawn(picture: Pixels, frame: Frame, found: Explanation, *, contours: bool) -> Image.Image:
+    """Return what is shown of a picture, on which a ``frame`` lays the canvas, beside its heat."""
     height, width = found.heat.values.shape
     at = f" at {found.layer}" if found.layer else ""
     lines = [f"{found.method}{at}, {_about(found)}, {height} x {width} cells"]
     if (even := evenness(found.heat.values)) > EVEN:
         lines.append(f"nearly even: the coolest cell has {_percent(even)} of the hottest")
+    if (window := window_of(found)) is not None:
+        left, top, right, bottom = window
+        lines.append(
+            f"seen: {left}, {top} to {right}, {bottom} of {found.frame.size[1]} x {found.frame.size[0]}"
+        )
     if found.trust is not None:
         lines.append(trust_in_words(found.trust))
     size = (found.canvas.shape[0], found.canvas.shape[1])
-    return explained(
-        source,
-        found.heat.values,
-        found.frame,
-        size,
-        title=answer_in_words(found.answer),
-        lines=lines,
-        contours=contours,
-    )
+    title = answer_in_words(found.answer)
+    return explained(picture, found.heat.values, frame, size, title=title, lines=lines, contours=contours)
+
+
+def seen_of(source: Pixels, found: Explanation) -> tuple[Pixels, Frame]:
+    """Return what is shown of an original picture, and how the canvas lies on that.
+
+    Of a picture that was seen in windows it is the window. Pixels that are explained have an outline.
+    """
+    window, answer = window_of(found), found.answer
+    if isinstance(answer, Mask):
+        source = outlined(source, pixels_of(found.about, answer))
+    if window is None:
+        return source, found.frame
+    left, top, right, bottom = window
+    return to_image(source).crop(window), Frame(size=(bottom - top, right - left))
+
+
+def window_of(found: Explanation) -> tuple[int, int, int, int] | None:
+    """Return left, top, right and bottom of the part of a picture that was seen, or None for all of it."""
+    height, width = found.frame.size
+    if not isinstance(found.answer, Mask) or found.frame.matrix[:2] + found.frame.matrix[3:5] != (1, 0, 0, 1):
+        return None
+    top, left = found.frame.origin
+    bottom, right = min(top + found.canvas.shape[0], height), min(left + found.canvas.shape[1], width)
+    return None if (bottom - top, right - left) == (height, width) else (left, top, right, bottom)
 
 
 def draw_sheet(
@@ -136,7 +164,7 @@ def draw_sheet(
     """Return the original picture (None: what the model saw of it) and its heat by every method."""
     first = next(iter(by_method.values()))
     size = (first.canvas.shape[0], first.canvas.shape[1])
-    frame = Frame(size=size) if source is None else first.frame
+    picture, frame = (first.canvas, Frame(size=size)) if source is None else seen_of(source, first)
     judged = {name: each.trust for name, each in by_method.items() if each.trust is not None}
     lines = [f"about {in_words(first.about)}"]
     if judged:
@@ -147,7 +175,7 @@ def draw_sheet(
             + "; each method's is beside its name"
         )
     return explained_sheet(
-        first.canvas if source is None else source,
+        picture,
         {name: each.heat.values for name, each in by_method.items()},
         frame,
         size,
@@ -162,22 +190,20 @@ def draw_heads(source: Pixels, found: Explanation, maps: Mapping[str, np.ndarray
     """Return the original picture and where each head of a layer looked (``h w`` by name)."""
     size = (found.canvas.shape[0], found.canvas.shape[1])
     lines = ["attention by head, whatever the answer"]
-    return explained_sheet(source, maps, found.frame, size, title=answer_in_words(found.answer), lines=lines)
+    picture, frame = seen_of(source, found)
+    return explained_sheet(picture, maps, frame, size, title=answer_in_words(found.answer), lines=lines)
 
 
 def draw_depth(source: Pixels, steps: Sequence[tuple[str, Explanation]], *, contours: bool = False) -> bytes:
     """Return the same explanation layer after layer, by name, as a WebP."""
-    image = to_image(source)
+    picture, seen = seen_of(source, steps[0][1])
+    image = to_image(picture).copy()
     image.thumbnail((MOVING, MOVING))
-    frames = []
-    for _, each in steps:
-        height, width = each.frame.size
-        a, b, c, d, e, f = each.frame.matrix
-        across, down = width / image.width, height / image.height
-        frame = Frame(
-            size=(image.height, image.width), matrix=(a * across, b * down, c, d * across, e * down, f)
-        )
-        frames.append(draw(image, replace(each, frame=frame), contours=contours))
+    height, width = seen.size
+    across, down = width / image.width, height / image.height
+    a, b, c, d, e, f = seen.matrix
+    frame = Frame(size=(image.height, image.width), matrix=(a * across, b * down, c, d * across, e * down, f))
+    frames = [_drawn(image, frame, each, contours=contours) for _, each in steps]
     return animation(frames)
 
 
