@@ -25,8 +25,8 @@ Test results in per cent, means over seeds: in brackets the 95 % interval over p
 `make bench`, which goes on where it stopped; each run is a line of `segmented.jsonl`, with its date, hardware
 and versions. `nuclei` is one fluorescence picture of 512 x 512 pixels: its left half is learned, its right
 half is the test. `scenes` are drawings of ten classes on photographs, 128 x 128 pixels: 500 with drawings
-that were learned, on other photographs; 500 with drawings of these classes that were not; 500 with the characters
-in another style. Core-seconds are those of the whole training command: 1,800 are 15 minutes of two cores.
+that were learned, on other photographs; 500 with drawings of these classes that were not; 500 with the
+characters in another style. Core-seconds are those of a training command: 1,800 are 15 minutes of two cores.
 
 | recipe | part | mean IoU | foreground Dice | boundary F | core-seconds | seeds |
 | --- | --- | --- | --- | --- | --- | --- |
