@@ -106,6 +106,20 @@ def unpack_runs(counts: str) -> np.ndarray:
     return runs
 
 
+def pack_runs(runs: np.ndarray) -> str:
+    """Return the lengths of runs as COCO packs them into text: what `unpack_runs` unpacks."""
+    numbers = runs.astype(np.int64)
+    numbers[3:] -= runs[1:-2]
+    digits = np.ones(len(numbers), np.int64)
+    for digit in range(1, 12):
+        limit = np.int64(1) << (5 * digit - 1)
+        digits[(numbers < -limit) | (numbers >= limit)] = digit + 1
+    digit = np.arange(digits.sum()) - np.repeat(np.cumsum(digits) - digits, digits)
+    codes = (np.repeat(numbers, digits) >> (5 * digit)) & 31
+    codes[digit + 1 < np.repeat(digits, digits)] |= 32
+    return (codes + 48).astype(np.uint8).tobytes().decode("ascii")
+
+
 def fill_runs(runs: np.ndarray, size: Size) -> Cover:
     """Return the pixels of runs that go down the columns, outside and inside by turns.
 
