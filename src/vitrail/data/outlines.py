@@ -1,8 +1,8 @@
 """Pixels to outlines and runs: what `vitrail.data.readers.shapes` fills again, to the same pixels.
 
-Outlines run along the edges of pixels, so that their corners are whole numbers; the picture's upper left corner
-is (0, 0). A region is what hangs together over the sides of pixels, not over their corners. Memory goes with the
-number of corners: pictures themselves are looked at in strips.
+Outlines run along the edges of pixels, so that their corners are whole numbers; the picture's upper left
+corner is (0, 0). A region is what hangs together over the sides of pixels, not over their corners. Memory
+goes with the number of corners: the mask itself is looked at in strips.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from vitrail.values import IGNORED
 STRIP = 16_000_000
 """Pixels that are looked at together."""
 COUNT = np.array([0, 1, 1, 0, 1, 0, 2, 1, 1, 2, 0, 1, 0, 1, 1, 0], np.uint8)
-"""Corners of a class at a point where four pixels meet, by which are of the class: 1 for the upper left, 2 for
-the upper right, 4 for the lower left, 8 for the lower right. Two where they are opposite."""
+"""Corners of a class where four pixels meet, by which of them are of the class: 1 for the upper left, 2 for
+the upper right, 4 for the lower left, 8 for the lower right. There are two where two pixels are opposite."""
 RISING = 6
 """Opposite pixels, from the lower left to the upper right."""
 
@@ -28,8 +28,8 @@ RISING = 6
 class Region:
     """A connected region of class ``index``: its ``rings``, the outline first and then its holes.
 
-    A ring is int32 ``n 2``, x before y, the last corner joined to the first; outlines run clockwise on the screen,
-    holes the other way. No ring meets itself; two of them may share corners, but no sides.
+    A ring is int32 ``n 2``, x before y, the last corner joined to the first; outlines run clockwise on the
+    screen, holes the other way. No ring meets itself; two of them may share corners, but no sides.
     """
 
     index: int
@@ -74,11 +74,11 @@ class _Corners:
 def _regions(values: np.ndarray, corners: _Corners, index: int) -> Iterator[Region]:
     """Yield the regions of one class.
 
-    A corner joins an edge to its left or right and one above or below. Along a row of corners, edges are between
-    the first and second, the third and fourth, and so on, and down a column likewise: sorting is all it takes to
-    know every ring. Where two pixels are opposite, two corners lie in one place. First each turns around its own
-    pixel; the rings then tell which pixels hang together. Where both are of one region, the corners turn around
-    the pixels between them instead, so that a ring parts there in two, and none meets itself.
+    A corner joins an edge to its left or right and one above or below. Along a row of corners, edges are
+    between the first and second, the third and fourth, and so on, and down a column likewise: sorting is all
+    it takes to know every ring. Where two pixels are opposite, two corners lie in one place. First each turns
+    around its own pixel; the rings then tell which pixels hang together. Where both are of one region, the
+    corners turn around the pixels between them instead: so a ring parts there in two, and none meets itself.
     """
     code = np.zeros(len(corners.x), np.uint8)
     for bit, pixel in enumerate(corners.around):
@@ -89,9 +89,7 @@ def _regions(values: np.ndarray, corners: _Corners, index: int) -> Iterator[Regi
     places = np.repeat(places, COUNT[code[places]])
     code, y, x = code[places], corners.y[places], corners.x[places]
     double = np.flatnonzero((COUNT[code[:-1]] == 2) & (places[1:] == places[:-1])).astype(np.int32)
-    east = (
-        code[0::2] & 8 != 0
-    )  # the edge from corner 2k to 2k + 1 has the region below it: it is walked eastwards
+    east = code[0::2] & 8 != 0  # below the edge from corner 2k to 2k + 1: it is walked eastwards
     start = np.arange(len(east), dtype=np.int32) * 2 + ~east
 
     rising = code[double] == RISING
@@ -109,9 +107,7 @@ def _regions(values: np.ndarray, corners: _Corners, index: int) -> Iterator[Regi
         points[turn::2, 0], points[turn::2, 1] = x[start[walk] ^ turn], y[start[walk]]
     ends = 2 * np.cumsum(np.bincount(ring))
     begins = ends - 2 * np.bincount(ring)
-    order = np.lexsort(
-        (~east[firsts], region[firsts])
-    )  # of a region the outline first, then holes from the top
+    order = np.lexsort((~east[firsts], region[firsts]))  # of a region its outline, then holes from the top
     parts = np.split(order, np.flatnonzero(np.diff(region[firsts[order]])) + 1)
     for part in parts:
         yield Region(index, [points[begins[one] : ends[one]] for one in part.tolist()])
@@ -125,14 +121,16 @@ def _column(x: np.ndarray, swapped: np.ndarray) -> np.ndarray:
     corners = np.arange(len(x), dtype=np.int32)
     corners[swapped], corners[swapped + 1] = swapped + 1, swapped
     sortable = x.astype(np.uint16) if x.max() < 1 << 16 else x  # which NumPy sorts by its digits
-    return corners[np.argsort(sortable, kind="stable")]
+    ordered: np.ndarray = corners[np.argsort(sortable, kind="stable")]
+    return ordered
 
 
 def _after(column: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Return which edge along a row comes after each, on the way around the region."""
     other = np.empty_like(column)
     other[column[0::2]], other[column[1::2]] = column[1::2], column[0::2]
-    return other[start ^ 1] // 2
+    after: np.ndarray = other[start ^ 1] // 2
+    return after
 
 
 def _rings(after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -149,7 +147,7 @@ def _rings(after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _walk(after: np.ndarray, firsts: np.ndarray) -> np.ndarray:
-    """Return the edges ring by ring, each from its first on: one path, from each ring's last to the next's first."""
+    """Return the edges ring by ring, from the first of each: one path, which leads from ring to ring."""
     from scipy.sparse.csgraph import breadth_first_order
 
     before = np.empty_like(after)
@@ -178,8 +176,8 @@ def _parts(
 ) -> np.ndarray:
     """Return the ring that is the outline of the region that each ring is of.
 
-    What lies left of a hole's upper left corner is of the region, up to an edge of an outline, or of a hole whose
-    first edge comes before: so from hole to hole an outline is reached.
+    What lies left of a hole's upper left corner is of the region, up to an edge of an outline, or of a hole
+    whose first edge comes before: so from hole to hole an outline is reached.
     """
     owner = np.arange(len(firsts), dtype=np.int32)
     holes = np.flatnonzero(~east[firsts])
@@ -206,12 +204,15 @@ def column_runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where runs of one value begin, counted down the columns of ``h w`` (int64), and their values."""
     height, width = values.shape
     step = max(1, STRIP // max(1, height))
-    begins, kinds = [], []
+    begins: list[np.ndarray] = []
+    kinds: list[np.ndarray] = []
+    before = None
     for left in range(0, width, step):
         flat = np.ascontiguousarray(values[:, left : left + step].T).ravel()
         found = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-        if kinds and kinds[-1][-1] == flat[0]:
+        if flat[0] == before:
             found = found[1:]
+        before = flat[-1]
         begins.append(found + left * height)
         kinds.append(flat[found])
     return np.concatenate(begins), np.concatenate(kinds)

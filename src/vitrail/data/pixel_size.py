@@ -1,10 +1,12 @@
-"""How large a pixel is: what the file of a picture says credibly, what people type, and areas as they read them.
+"""How large a pixel is: what a file says credibly, what people type, and areas as people read them.
 
-Only TIFFs are believed. The dpi of JPEG and PNG, and usual ones of TIFF, are what a camera, a screen or a printer
-was set to; they are no measurement. In this order: GeoTIFF, whose map is projected in metres; OME-XML; Aperio;
-ImageJ; the resolution. A page after the first is not asked, since its description may be about another one.
+Only TIFFs are believed. The dpi of JPEG and PNG, and usual ones of TIFF, are what a camera, a screen or a
+printer was set to; they are no measurement. In this order: GeoTIFF, whose map is projected in metres;
+OME-XML; Aperio; ImageJ; the resolution. A page after the first is not asked: its description may be about
+another one.
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -12,6 +14,7 @@ from typing import Any
 
 from PIL import Image
 
+from vitrail.data.header import identify, open_source
 from vitrail.errors import UsageError
 
 Sides = tuple[float, float]
@@ -55,11 +58,19 @@ TYPED = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*(\D+?)\s*", re.IGNORECASE)
 
 
 def read_pixel_size(image: Image.Image) -> float | None:
-    """Return the side of a pixel in metres, or None where the file does not say it, or pixels are no squares."""
+    """Return the side of a pixel in metres; None where the file does not say it, or pixels are no squares."""
     sides = read_sides(image)
     if sides is None or uneven(sides):
         return None
     return math.sqrt(sides[0] * sides[1])
+
+
+def uneven_sides(path: str) -> Sides | None:
+    """Return the sides of a file's pixels, in metres, where it says them and they are no squares."""
+    with contextlib.suppress(Exception), open_source(path) as file, identify(file) as image:
+        sides = read_sides(image)
+        return sides if sides and uneven(sides) else None
+    return None
 
 
 def uneven(sides: Sides) -> bool:

@@ -267,9 +267,8 @@ class Preprocess:
     @property
     def working(self) -> dict[str, Any]:
         """What the working picture depends on, for a cache: no mean, no std."""
-        kept = {
-            name: value for name, value in self.to_dict().items() if name not in ("mean", "std", "max_pixels")
-        }
+        beside = ("mean", "std", "max_pixels")
+        kept = {name: value for name, value in self.to_dict().items() if name not in beside}
         return kept | {"pillow": PIL.__version__}
 
     def to_dict(self) -> dict[str, Any]:

@@ -147,16 +147,16 @@ def _runs(mask: Mask) -> Iterator[tuple[int, dict[str, Any]]]:
                 continue
             first, last = begins[mine], ends[mine] - 1
             left, right = int(first[0] // height), int(last[-1] // height)
-            across = (
-                first // height != last // height
-            ).any()  # such a run has the last row, and the first one
-            top, bottom = (0, height - 1) if across else ((first % height).min(), (last % height).max())
+            if (first // height != last // height).any():  # such a run has the last row, and the first one
+                top, bottom = 0, height - 1
+            else:
+                top, bottom = int((first % height).min()), int((last % height).max())
             found: dict[str, Any] = {
                 "segmentation": {
                     "size": [height, width],
                     "counts": pack_runs(counts_of(first, last + 1, height * width)),
                 },
-                "bbox": [left, int(top), right - left + 1, int(bottom - top) + 1],
+                "bbox": [left, top, right - left + 1, bottom - top + 1],
                 "area": int((last - first + 1).sum()),
                 "iscrowd": 0,
             }

@@ -111,13 +111,13 @@ def pack_runs(runs: np.ndarray) -> str:
     numbers = runs.astype(np.int64)
     numbers[3:] -= runs[1:-2]
     digits = np.ones(len(numbers), np.int64)
-    for digit in range(1, 12):
-        limit = np.int64(1) << (5 * digit - 1)
-        digits[(numbers < -limit) | (numbers >= limit)] = digit + 1
+    for more in range(1, 12):
+        limit = np.int64(1) << (5 * more - 1)
+        digits[(numbers < -limit) | (numbers >= limit)] = more + 1
     digit = np.arange(digits.sum()) - np.repeat(np.cumsum(digits) - digits, digits)
     codes = (np.repeat(numbers, digits) >> (5 * digit)) & 31
     codes[digit + 1 < np.repeat(digits, digits)] |= 32
-    return (codes + 48).astype(np.uint8).tobytes().decode("ascii")
+    return bytes((codes + 48).astype(np.uint8)).decode("ascii")
 
 
 def fill_runs(runs: np.ndarray, size: Size) -> Cover:
