@@ -49,14 +49,14 @@ class PredictWords(Common):
     """One JSON object a line, CSV, or the dicts of transformers' image-classification pipeline; one line a
     picture, in order. One that cannot be read has an `error` in its line; with `hf` its line is `null`."""
     out: str | None = None
-    """Write into this folder instead of standard output; masks are written only there, and else just told of."""
+    """Write into this folder instead of standard output; masks are written only there, else just told of."""
     write: tuple[Kept, ...] = ()
-    """What to write of masks, any of: `mask`, `NAME.mask.png` for each picture (class numbers, shown in colour);
-    `overlay`, `NAME.overlay.png`, the picture in those colours; `geojson`, `NAME.geojson`, outlines for QuPath;
-    `coco`, one `answers.coco.json`, runs of each class. Unless told: mask and overlay."""
+    """What to write of masks: `mask` is `NAME.mask.png` for each picture (class numbers, shown in colour),
+    `overlay` is `NAME.overlay.png` (the picture in those colours), `geojson` is `NAME.geojson` (outlines, for
+    QuPath), `coco` is one `answers.coco.json` (runs, by class). Unless told: mask and overlay."""
     pixel_size: str | None = None
-    """The side of a pixel, such as `0.5um` (nm, um, mm, cm, m), so that areas of masks are told in square metres,
-    too; else it is what the file says, where a TIFF does."""
+    """The side of a pixel of masks' pictures, such as `0.5um` (nm, um, mm, cm, m), for areas in such units;
+    unless told it is what the file says, as a TIFF may."""
     top: int = 5
     """With `hf`: how many classes a picture."""
     batch: int = 32
@@ -125,7 +125,7 @@ class Line:
 
 
 def _check(words: PredictWords, *, masked: bool) -> float | None:
-    """Return the size of a pixel that the words name; raises UsageError for words that do not fit the task."""
+    """Return the size of a pixel that the words name; raises UsageError for what does not suit the task."""
     if not masked:
         for flag, given in (("--write", words.write), ("--pixel-size", words.pixel_size is not None)):
             if given:
@@ -146,6 +146,7 @@ def _light(file: Any, found: Any, keeper: MaskKeeper | None, pixel_size: float |
     return Line(told=found.to_dict() if keeper is None else keeper.keep(file, str(file), found))
 
 
+SI = "square_metres"
 Row = tuple[str, Any]
 """A file's name and its answer, or why it could not be read; in the order of the words, none left out."""
 
@@ -193,14 +194,10 @@ def _areas(rows: Sequence[Row]) -> str:
         if isinstance(found, Unreadable):
             writer.writerow({"file": file, "error": found.reason})
         else:
-            shown = {
-                f"{name} ({unit})": f"{area / size:.6g}" for name, area in found.told.get(SI, {}).items()
-            }
+            areas = found.told.get(SI, {})
+            shown = {f"{name} ({unit})": f"{area / size:.6g}" for name, area in areas.items()}
             writer.writerow({"file": file, **found.told["areas"], **shown})
     return text.getvalue()
-
-
-SI = "square_metres"
 
 
 def _tell_areas(answered: Sequence[Row]) -> None:

@@ -49,7 +49,9 @@ UNTRUE_CODES = (3857, 3785, 3395, 4087, 32662)
 """Maps of the world by Mercator and plate carrée, whose metre is one on the ground at the equator only."""
 UNTRUE_METHODS = (7, 17)
 
-MICRO = re.compile("\u00c2?\u00b5|\u00ce\u00bc|\u03bc|\\\\u00b5|\\\\u03bc|&#181;|&#956;|&#xb5;|&#x3bc;")
+MICRO = re.compile(
+    r"\u00c2?\u00b5|\u00ce\u00bc|\u03bc|\\u00b5|\\u03bc|&#(?:181|956|xb5|x3bc);", re.IGNORECASE
+)
 PIXELS = re.compile(r"<(?:\w+:)?Pixels\b([^>]*)>")
 ATTRIBUTE = re.compile(r"(PhysicalSize[XY](?:Unit)?)\s*=\s*[\"']([^\"']*)[\"']")
 MPP = re.compile(r"\|\s*MPP\s*=\s*([0-9.eE+-]+)")
@@ -145,7 +147,7 @@ def _is_utm(code: int) -> bool:
 
 
 def _plain(unit: str) -> str:
-    return MICRO.sub("u", unit.strip().lower())
+    return MICRO.sub("u", unit).strip().lower()
 
 
 def _metres(unit: str) -> float:

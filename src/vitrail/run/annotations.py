@@ -37,9 +37,9 @@ def to_geojson(mask: Mask) -> dict[str, Any]:
     return whole
 
 
-def write_geojson(path: Path, mask: Mask) -> None:
+def write_geojson(path: str | Path, mask: Mask) -> None:
     """Write what `to_geojson` returns, region by region: it need not fit into memory."""
-    with replacing(path) as draft, draft.open("wb") as file:
+    with replacing(Path(path)) as draft, draft.open("wb") as file:
         file.writelines(_geojson(mask))
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from vitrail.data.decode import decode_upright
 from vitrail.data.names import storable
 from vitrail.draw.masks import index_png, mask_over
+from vitrail.errors import UsageError
 from vitrail.run.annotations import CocoDraft, coco_file, write_geojson
 from vitrail.run.files import write_atomic
 from vitrail.values import Mask, Source
@@ -30,12 +31,20 @@ COCO = "answers.coco.json"
 def keeping(folder: Path, write: Collection[Kept], pictures: Sequence[str]) -> Iterator[MaskKeeper]:
     """Give what writes the masks of ``pictures``; a COCO file is there when the block ends well.
 
-    COCO names pictures from the folder on that is common to all.
+    COCO names pictures from the folder on that is common to all. Raises UsageError where GeoJSON would
+    take the place of what lies beside a picture, which somebody may have drawn.
     """
-    home = os.path.commonpath([os.path.dirname(os.path.abspath(each)) for each in pictures])  # noqa: PTH100, PTH120
+    homes = [os.path.dirname(os.path.abspath(each)) for each in pictures]  # noqa: PTH100, PTH120
+    for home, picture in zip(homes, pictures, strict=True) if "geojson" in write else ():
+        beside = folder / f"{Path(picture).stem}.geojson"
+        if home == os.path.abspath(folder) and beside.exists():  # noqa: PTH100
+            raise UsageError(
+                f"{beside} is there already, beside its picture, and may be drawn by hand. "
+                "Choose another folder by --out."
+            )
     with contextlib.ExitStack() as stack:
         coco = stack.enter_context(coco_file(folder / COCO)) if "coco" in write else None
-        yield MaskKeeper(folder=folder, write=write, coco=coco, home=home)
+        yield MaskKeeper(folder=folder, write=write, coco=coco, home=os.path.commonpath(homes))
 
 
 @dataclass(kw_only=True)
