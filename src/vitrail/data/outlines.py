@@ -203,19 +203,15 @@ def _parts(
 def column_runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where runs of one value begin, counted down the columns of ``h w`` (int64), and their values."""
     height, width = values.shape
-    step = max(1, STRIP // max(1, height))
-    begins: list[np.ndarray] = []
-    kinds: list[np.ndarray] = []
-    before = None
-    for left in range(0, width, step):
-        flat = np.ascontiguousarray(values[:, left : left + step].T).ravel()
-        found = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-        if flat[0] == before:
-            found = found[1:]
-        before = flat[-1]
-        begins.append(found + left * height)
-        kinds.append(flat[found])
-    return np.concatenate(begins), np.concatenate(kinds)
+    step = max(1, STRIP // width)
+    found = [np.flatnonzero(np.concatenate([[True], values[0, 1:] != values[-1, :-1]])) * height]
+    for top in range(1, height, step):
+        bottom = min(top + step, height)
+        y, x = np.divmod(np.flatnonzero(values[top:bottom] != values[top - 1 : bottom - 1]), width)
+        found.append(x * height + y + top)
+    begins = np.sort(np.concatenate(found))
+    x, y = np.divmod(begins, height)
+    return begins, values[y, x]
 
 
 def counts_of(begins: np.ndarray, ends: np.ndarray, pixels: int) -> np.ndarray:

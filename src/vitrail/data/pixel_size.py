@@ -49,9 +49,7 @@ UNTRUE_CODES = (3857, 3785, 3395, 4087, 32662)
 """Maps of the world by Mercator and plate carrée, whose metre is one on the ground at the equator only."""
 UNTRUE_METHODS = (7, 17)
 
-MICRO = re.compile(
-    r"\u00c2?\u00b5|\u00ce\u00bc|\u03bc|\\u00b5|\\u03bc|&#(?:181|956|xb5|x3bc);", re.IGNORECASE
-)
+MICRO = re.compile(r"(?i)\u00c2?\u00b5|\u00ce\u00bc|\u03bc|\\u0(?:0b5|3bc)|&#(?:181|956|xb5|x3bc);")
 PIXELS = re.compile(r"<(?:\w+:)?Pixels\b([^>]*)>")
 ATTRIBUTE = re.compile(r"(PhysicalSize[XY](?:Unit)?)\s*=\s*[\"']([^\"']*)[\"']")
 MPP = re.compile(r"\|\s*MPP\s*=\s*([0-9.eE+-]+)")
