@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from vitrail.data import outlines
 from vitrail.data.outlines import column_runs, counts_of, regions
+from vitrail.data.readers import shapes
 from vitrail.data.readers.shapes import fill, fill_runs, pack_runs, unpack_runs
 
 
@@ -112,6 +113,9 @@ def test_packed_as_pycocotools_packs(counts, packed):
     assert pack_runs(np.array(counts)) == packed
 
 
-def test_long_runs_are_packed():
+def test_long_runs_are_packed(monkeypatch):
     counts = np.array([2**40, 3, 2**41, 5, 0, 9])
-    assert unpack_runs(pack_runs(counts)).tolist() == counts.tolist()
+    packed = pack_runs(counts)
+    assert unpack_runs(packed).tolist() == counts.tolist()
+    monkeypatch.setattr(shapes, "PACKED", 2)
+    assert pack_runs(counts) == packed

@@ -13,6 +13,9 @@ import numpy as np
 
 from vitrail.values import IGNORED, Size
 
+PACKED = 1_000_000
+"""Runs that are packed together."""
+
 Ring = np.ndarray
 """The corners of a closed line, float64 ``n 2``, x before y; the last is joined to the first."""
 
@@ -110,6 +113,10 @@ def pack_runs(runs: np.ndarray) -> str:
     """Return the lengths of runs as COCO packs them into text: what `unpack_runs` unpacks."""
     numbers = runs.astype(np.int64)
     numbers[3:] -= runs[1:-2]
+    return "".join(_packed(numbers[start : start + PACKED]) for start in range(0, len(numbers), PACKED))
+
+
+def _packed(numbers: np.ndarray) -> str:
     digits = np.ones(len(numbers), np.int64)
     for more in range(1, 12):
         limit = np.int64(1) << (5 * more - 1)
