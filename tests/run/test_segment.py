@@ -8,6 +8,7 @@ from PIL import Image
 
 import vitrail
 from vitrail.cli import main
+from vitrail.data.readers import open_data
 from vitrail.errors import UsageError
 from vitrail.heads.unet import UNetConfig
 from vitrail.run import job, train
@@ -119,6 +120,61 @@ def test_the_command_line_writes_masks(run, shapes, tmp_path, capsys):
     assert "mean_iou" in json.loads(capsys.readouterr().out)["metrics"]
     assert main(["evaluate", str(run.path)]) == 0
     assert "disc" in capsys.readouterr().out
+
+
+def test_the_command_line_writes_what_others_read(run, shapes, tmp_path, capsys):
+    pictures, out = tmp_path / "new", tmp_path / "out"
+    (pictures / "b").mkdir(parents=True)
+    for number, folder in enumerate((pictures, pictures / "b")):
+        with Image.open(shapes / "test" / "images" / f"{number}.png") as image:
+            down = 20_000 * (1 + number)
+            image.save(folder / "a.tif", x_resolution=20_000, y_resolution=down, resolution_unit="cm")
+    words = ["predict", str(run.path), str(pictures), "--out", str(out)]
+    assert main([*words, "--write", "geojson", "coco", "--json"]) == 0
+    said = capsys.readouterr()
+    first, second = json.loads(said.out)["answers"]
+    assert {path.name for path in out.iterdir()} == {
+        *("a.geojson", "a-2.geojson", "answers.coco.json", "answers.jsonl")
+    }
+    assert (first["geojson"], second["geojson"]) == ("a.geojson", "a-2.geojson")
+    assert "mask" not in first
+    assert first["pixel_size"] == pytest.approx(0.5e-6)
+    assert first["square_metres"]["disc"] == pytest.approx(first["areas"]["disc"] * 0.25e-12)
+    assert "square_metres" not in second
+    assert "no squares" in said.err
+    assert "areas in 1 pictures: background" in said.err
+    coco = json.loads((out / "answers.coco.json").read_text())
+    assert [each["file_name"] for each in coco["images"]] == ["a.tif", "b/a.tif"]
+    assert {each["id"]: each["name"] for each in coco["categories"]} == {1: "disc", 2: "bar"}
+    (out / "answers.coco.json").rename(pictures / "answers.coco.json")
+    data = open_data(pictures / "answers.coco.json").splits()["all"]
+    answers = vitrail.load(run.path)([pictures / "a.tif", pictures / "b" / "a.tif"])
+    assert answers[0].pixel_size == pytest.approx(0.5e-6)
+    for row, answer in enumerate(answers):
+        assert np.array_equal(data.mask(row), answer.values)
+    assert main([*words[:-2], "--format", "csv", "--pixel-size", "2um"]) == 0
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    unit = "(\u00b5m\u00b2)"
+    assert lines[0] == f"file,background,disc,bar,background {unit},disc {unit},bar {unit},error"
+    assert [float(part) for part in lines[1].split(",")[4:7]] == [4 * first["areas"][name] for name in NAMES]
+    assert "no squares" not in said.err
+
+
+def test_words_about_masks_that_do_not_fit_are_refused(run, shapes, tmp_path, capsys):
+    picture = tmp_path / "a.png"
+    picture.write_bytes((shapes / "test" / "images" / "0.png").read_bytes())
+    words = ["predict", str(run.path), str(picture)]
+    assert main([*words, "--write", "geojson"]) == 2
+    assert "--out" in capsys.readouterr().err
+    assert main([*words, "--pixel-size", "0.5"]) == 2
+    assert "0.5um" in capsys.readouterr().err
+    assert main([*words, "--out", str(tmp_path / "out"), "--write", "svg"]) == 2
+    assert "geojson" in capsys.readouterr().err
+    (tmp_path / "a.geojson").write_text("drawn by hand")
+    assert main([*words, "--out", str(tmp_path), "--write", "geojson"]) == 2
+    assert "by hand" in capsys.readouterr().err
+    assert (tmp_path / "a.geojson").read_text() == "drawn by hand"
 
 
 def test_the_report_and_the_card_are_about_pixels(run):

@@ -34,6 +34,7 @@ from PIL import Image
 
 from vitrail.data.faults import Unreadable, check_png, name_fault
 from vitrail.data.header import TURNS, identify, open_source, read_orientation, silence
+from vitrail.data.pixel_size import read_pixel_size
 from vitrail.values import Size, Source
 
 MAX_PIXELS = 500_000_000
@@ -48,11 +49,13 @@ class Decoded:
 
     ``covers`` is ``(left, top, right, bottom)`` in pixels of the original: all of it, and up to seven pixels
     beyond its edges when a JPEG was decoded at a smaller scale (its last block stands for them).
+    ``pixel_size`` is the side of a pixel of the original in metres, where its file says so credibly.
     """
 
     pixels: np.ndarray
     size: Size
     covers: tuple[int, int, int, int]
+    pixel_size: float | None = None
 
 
 def dct_scale(size: Size, target: Size | None) -> int:
@@ -134,7 +137,7 @@ def _from_file(
         else:
             image.load()
             scale, (width, height) = 1, image.size  # Pillow turns a TIFF while it loads it
-        return _upright(_to_bytes(image, channels), read_orientation(image), (height, width), scale)
+        return _upright(image, channels, (height, width), scale)
 
 
 def _from_image(image: Image.Image, channels: int, max_pixels: int, frames: Frames) -> Decoded:
@@ -147,7 +150,7 @@ def _from_image(image: Image.Image, channels: int, max_pixels: int, frames: Fram
         file = None if getattr(behind, "closed", False) else behind
         _check(image, file, where, max_pixels, frames)
         image.load()
-        return _upright(_to_bytes(image, channels), read_orientation(image), (image.height, image.width), 1)
+        return _upright(image, channels, (image.height, image.width), 1)
     except Unreadable:
         raise
     except Exception as error:
@@ -171,16 +174,18 @@ def _check(image: Image.Image, file: IO[bytes] | None, where: str, max_pixels: i
         check_png(file, where)
 
 
-def _upright(pixels: np.ndarray, orientation: int, size: Size, scale: int) -> Decoded:
-    """Turn pixels that show a picture of ``size`` (before turning), each side divided by ``scale``."""
-    exchange, down, across = TURNS[orientation]
+def _upright(image: Image.Image, channels: int, size: Size, scale: int) -> Decoded:
+    """Turn what shows a picture of ``size`` (before turning), each side divided by ``scale``."""
+    pixels = _to_bytes(image, channels)
+    exchange, down, across = TURNS[read_orientation(image)]
     if exchange:
         pixels, size = pixels.transpose(1, 0, 2), size[::-1]
     (height, width), (bottom, right) = size, (scale * pixels.shape[0], scale * pixels.shape[1])
     top, bottom = (0, bottom) if down > 0 else (height - bottom, height)
     left, right = (0, right) if across > 0 else (width - right, width)
     upright = np.ascontiguousarray(pixels[::down, ::across])
-    return Decoded(pixels=upright, size=size, covers=(left, top, right, bottom))
+    covers = left, top, right, bottom
+    return Decoded(pixels=upright, size=size, covers=covers, pixel_size=read_pixel_size(image))
 
 
 def _to_bytes(image: Image.Image, channels: int) -> np.ndarray:

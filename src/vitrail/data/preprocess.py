@@ -7,7 +7,7 @@ original. `normalise` makes numbers of it, the same bits in NumPy and in torch.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -37,14 +37,15 @@ Fit = Literal["crop", "squash", "pad", "tile"]
 class Loaded:
     """The working picture, uint8 ``h w c``; the ``size`` of the original; what of it the picture ``covers``.
 
-    ``covers`` is ``(left, top, right, bottom)`` in pixels of the upright original. ``mask``, uint8 ``h w k``,
-    are the classes of its pixels, where they are asked for.
+    ``covers`` is ``(left, top, right, bottom)`` in pixels of the upright original, whose side is
+    ``pixel_size`` metres, if known. ``mask``, uint8 ``h w k``, are the classes, where they are asked for.
     """
 
     picture: np.ndarray
     size: Size
     covers: tuple[int, int, int, int]
     mask: np.ndarray | None = None
+    pixel_size: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +113,14 @@ class Preprocess:
         least = None if whole else self._cover
         decoded = decode_upright(source, self.channels, least, self.max_pixels, self.frames)
         if whole or decoded.pixels.shape[:2] == self._cover:
-            return Loaded(decoded.pixels, decoded.size, decoded.covers)
+            return Loaded(decoded.pixels, decoded.size, decoded.covers, pixel_size=decoded.pixel_size)
         pixels, covers = self._shorten(decoded)
         down, across = self._ratio(decoded.size)
         height = max(1, round((covers[3] - covers[1]) / down))
         width = max(1, round((covers[2] - covers[0]) / across))
         if not (height <= pixels.shape[0] <= SLACK * height and width <= pixels.shape[1] <= SLACK * width):
             pixels = self.resize(pixels, (height, width))
-        return Loaded(pixels, decoded.size, covers)
+        return Loaded(pixels, decoded.size, covers, pixel_size=decoded.pixel_size)
 
     @cached_property
     def _cover(self) -> Size:
@@ -177,7 +178,7 @@ class Preprocess:
             canvas[:] = self.fill
             canvas[top:bottom, left:right] = pixels
             pixels = canvas
-        return pixels, place.frame
+        return pixels, replace(place.frame, pixel_size=loaded.pixel_size)
 
     def place(self, loaded: Loaded, corner: tuple[int, int] = (0, 0)) -> Place:
         """Return which part of the working picture goes where on the canvas."""
@@ -266,9 +267,8 @@ class Preprocess:
     @property
     def working(self) -> dict[str, Any]:
         """What the working picture depends on, for a cache: no mean, no std."""
-        kept = {
-            name: value for name, value in self.to_dict().items() if name not in ("mean", "std", "max_pixels")
-        }
+        beside = ("mean", "std", "max_pixels")
+        kept = {name: value for name, value in self.to_dict().items() if name not in beside}
         return kept | {"pillow": PIL.__version__}
 
     def to_dict(self) -> dict[str, Any]:

@@ -13,6 +13,9 @@ import numpy as np
 
 from vitrail.values import IGNORED, Size
 
+PACKED = 1_000_000
+"""Runs that are packed together."""
+
 Ring = np.ndarray
 """The corners of a closed line, float64 ``n 2``, x before y; the last is joined to the first."""
 
@@ -104,6 +107,24 @@ def unpack_runs(counts: str) -> np.ndarray:
     for first in (1, 2):
         runs[first::2] = np.cumsum(runs[first::2])
     return runs
+
+
+def pack_runs(runs: np.ndarray) -> str:
+    """Return the lengths of runs as COCO packs them into text: what `unpack_runs` unpacks."""
+    numbers = runs.astype(np.int64)
+    numbers[3:] -= runs[1:-2]
+    return "".join(_packed(numbers[start : start + PACKED]) for start in range(0, len(numbers), PACKED))
+
+
+def _packed(numbers: np.ndarray) -> str:
+    digits = np.ones(len(numbers), np.int64)
+    for more in range(1, 12):
+        limit = np.int64(1) << (5 * more - 1)
+        digits[(numbers < -limit) | (numbers >= limit)] = more + 1
+    digit = np.arange(digits.sum()) - np.repeat(np.cumsum(digits) - digits, digits)
+    codes = (np.repeat(numbers, digits) >> (5 * digit)) & 31
+    codes[digit + 1 < np.repeat(digits, digits)] |= 32
+    return bytes((codes + 48).astype(np.uint8)).decode("ascii")
 
 
 def fill_runs(runs: np.ndarray, size: Size) -> Cover:
