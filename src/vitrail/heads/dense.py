@@ -34,7 +34,7 @@ class Region:
     """A class where it is asked about.
 
     ``box`` is left, top, right and bottom in pixels, None for all of them: of the canvas for a head, of the
-    picture for who asks a `Predictor`, for whom a ``label`` of None is the class of most pixels there.
+    picture for who asks a `Predictor`, for whom a ``label`` of None is that of the answer there.
     ``where`` is the class whose pixels count, ``label`` itself unless it is named.
     """
 

@@ -24,11 +24,12 @@ from vitrail.values import Features, Given
 
 
 class Masks(nn.Module):
-    """Class tokens beside the places of one level, through blocks; the likeness of the two are the scores.
+    """Class tokens beside the places of a level, through blocks; the likeness of the two are the scores.
 
-    ``enter`` brings the level to the blocks' width; ``positions`` are None where its places know already
-    where they lie. The likeness is a cosine, times a learned sharpness. The paper normalises it over the
-    classes instead, which leaves nothing of one class and the mere sign of a difference of two.
+    A place has the features of the level, and of all coarser ones where it lies. ``enter`` brings them to the
+    blocks' width; ``positions`` are None where places know already where they lie. The likeness is a cosine,
+    times a learned sharpness. The paper normalises it over the classes instead, which leaves nothing of one
+    class and the mere sign of a difference of two.
     """
 
     def __init__(
@@ -54,7 +55,11 @@ class Masks(nn.Module):
         """Return logits of the canvas' size; nobody looks at places without a ``valid`` pixel."""
         grid = features.levels[self.level]
         height, width = grid.shape[2:]
-        places = self.enter(grid.flatten(2).mT)
+        coarser = [
+            F.interpolate(level, size=(height, width), mode="bilinear")
+            for level in features.levels[self.level + 1 :]
+        ]
+        places = self.enter(torch.cat([grid, *coarser], dim=1).flatten(2).mT)
         if self.positions is not None:
             places = places + self.positions((height, width)).to(places)
         tokens = torch.cat([places, repeat(self.classes, "c d -> b c d", b=len(places))], dim=1)
@@ -85,6 +90,8 @@ class MasksConfig(DenseConfig):
     """The head."""
     depth: int = 2
     """Blocks through which places and classes go together."""
+    stride: int = 16
+    """How many pixels a place has a side, at most: less is finer and slower."""
     width: int | None = None
     """Features of a token (default: a Transformer's own, else the level's channels, from 64 to 384)."""
     heads: int | None = None
@@ -94,22 +101,24 @@ class MasksConfig(DenseConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.depth < 1 or min(self.width or 1, self.heads or 1) < 1 or not 0 <= self.dropout < 1:
-            raise UsageError("depth, width and heads are at least 1, dropout is a share from 0 to below 1.")
+        if min(self.depth, self.stride, self.width or 1, self.heads or 1) < 1 or not 0 <= self.dropout < 1:
+            raise UsageError(
+                "depth, stride, width and heads are at least 1, dropout is a share from 0 to below 1."
+            )
 
     def build(self, backbone: Any, classes: Sequence[str], multi: bool = False) -> Dense:
         """Return the head for this backbone's features, with fresh weights from torch's global generator.
 
-        It looks at the coarsest level whose stride is at most 16, or at the finest if none is. Raises
+        Its places are those of the coarsest level of this stride or less, or of the finest if none is. Raises
         UsageError when the heads do not divide the width.
         """
-        level = max((at for at, stride in enumerate(backbone.strides) if stride <= 16), default=0)
+        level = max((at for at, stride in enumerate(backbone.strides) if stride <= self.stride), default=0)
         channels, ours = backbone.channels[level], isinstance(backbone, ViT)
         width = self.width or (channels if ours else min(384, max(64, -(-channels // 64) * 64)))
         net = Masks(
             level=level,
             stride=backbone.strides[level],
-            enter=nn.Linear(channels, width),
+            enter=nn.Linear(sum(backbone.channels[level:]), width),
             positions=None if ours else SinePositions(width),
             encoder=Encoder((self._block(width) for _ in range(self.depth)), layer_norm(width)),
             width=width,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,15 +14,15 @@ from vitrail.heads.dense import Box
 from vitrail.values import Frame, Mask, Size
 
 
-def settled(about: Any, answer: Mask, usual: str) -> Any:
-    """Return what is asked about an answer with no class left open: ``usual`` where nothing says which."""
+def settled(about: Any, answer: Mask, usual: Callable[[Mask], str]) -> Any:
+    """Return what is asked about an answer with no class left open: what is ``usual`` of it, or of a box."""
     if isinstance(about, Versus):
         return Versus(settled(about.a, answer, usual), settled(about.b, answer, usual))
     if isinstance(about, Region) and about.box is not None:
         box = inside(about.box, answer.size)
-        return replace(about, box=box, label=most(answer, box) if about.label is None else about.label)
+        return replace(about, box=box, label=usual(part(answer, box)) if about.label is None else about.label)
     label = about.label if isinstance(about, Region) else about
-    return usual if label is None else label
+    return usual(answer) if label is None else label
 
 
 def on_canvas(about: Any, frame: Frame) -> Any:
@@ -36,11 +37,11 @@ def on_canvas(about: Any, frame: Frame) -> Any:
     return region if region.box is None else replace(region, box=_moved(region.box, frame))
 
 
-def together(asked: list[Any]) -> Any:
+def together(asked: Sequence[Any]) -> Any:
     """Return what is asked of each sample as what a batch is asked."""
     if isinstance(asked[0], Versus):
         return Versus([each.a for each in asked], [each.b for each in asked])
-    return asked
+    return [*asked]
 
 
 def pixels_of(about: Any, answer: Mask) -> np.ndarray:
@@ -53,17 +54,15 @@ def pixels_of(about: Any, answer: Mask) -> np.ndarray:
     if region.box is None:
         return layer
     left, top, right, bottom = (round(side) for side in region.box)
-    part = np.zeros_like(layer)
-    part[top:bottom, left:right] = layer[top:bottom, left:right]
-    return part
+    found = np.zeros_like(layer)
+    found[top:bottom, left:right] = layer[top:bottom, left:right]
+    return found
 
 
-def most(answer: Mask, box: Box) -> str:
-    """Return the class of most pixels in a box."""
+def part(answer: Mask, box: Box) -> Mask:
+    """Return the answer to a part of a picture."""
     left, top, right, bottom = (round(side) for side in box)
-    part = replace(answer, values=answer.values[..., top:bottom, left:right], scores=None)
-    areas = part.areas
-    return max(areas, key=lambda name: areas[name])
+    return replace(answer, values=answer.values[..., top:bottom, left:right], scores=None)
 
 
 def inside(box: Box, size: Size) -> Box:

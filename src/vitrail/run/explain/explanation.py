@@ -147,7 +147,7 @@ def _question(
     task: Task = predictor.contract.task
     masks = [answer for answer in answers if isinstance(answer, Mask)]
     if masks:
-        told = [settled(about, answer, task.about(answer)) for answer in masks]
+        told = [settled(about, answer, task.about) for answer in masks]
         return together([on_canvas(*each) for each in zip(told, batch.frames, strict=True)]), told
     with torch.no_grad():
         question = ask(predictor.model, batch, about)[1]

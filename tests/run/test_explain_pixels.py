@@ -1,0 +1,132 @@
+"""Why these pixels: what is asked in pixels of a picture, of what the model sees of it."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vitrail
+from vitrail.cli import main
+from vitrail.errors import UsageError
+from vitrail.explain import Region, Versus
+from vitrail.run.explain.asked import in_words, on_canvas, pixels_of, settled, together
+from vitrail.tasks.segment import Segment
+from vitrail.values import Frame, Mask
+
+NAMES = ("ground", "disc", "bar")
+SIZE = 40
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    folder, random = tmp_path_factory.mktemp("data") / "shapes", np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 2), ("test", 2)):
+        for kind in ("images", "masks"):
+            (folder / split / kind).mkdir(parents=True)
+        for number in range(count):
+            mask = np.zeros((SIZE, SIZE), np.uint8)
+            mask[4:14, 4:14], mask[24:30] = 1, 2
+            picture = np.clip(np.array([120, 220, 20])[mask] + random.normal(0, 8, mask.shape), 0, 255)
+            Image.fromarray(picture.astype(np.uint8)).save(folder / split / "images" / f"{number}.png")
+            Image.fromarray(mask).save(folder / split / "masks" / f"{number}.png")
+    (folder / "classes.txt").write_text("\n".join(NAMES))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(shapes, tmp_path_factory):
+    """A model that sees whole pictures, at 32 of their 40 pixels a side."""
+    return vitrail.train(
+        shapes,
+        task="segment",
+        model="vit-pico4",
+        head="linear",
+        epochs=20,
+        image_size=32,
+        out=tmp_path_factory.mktemp("runs") / "run",
+        options={"data.fit": "squash", "train.batch": 8, "train.lr": 3e-3},
+    )
+
+
+def answered(*columns):
+    """Return a mask with a column of pixels of each class."""
+    return Mask(names=NAMES, values=np.tile(np.array(columns, np.uint8), (4, 1)), source=0)
+
+
+def test_what_is_asked_is_settled_by_the_answer():
+    mask, usual = answered(0, 0, 2, 2, 1), Segment(classes=NAMES).about
+    assert settled(None, mask, usual) == "bar"
+    assert settled("disc", mask, usual) == "disc"
+    assert settled(Region(label=None, box=(0, 0, 3, 4)), mask, usual).label == "bar"  # not what is behind
+    assert settled(Region(label=None, box=(0, 0, 2, 4)), mask, usual).label == "ground"
+    assert settled(Region(label=None, box=(4, 1, 9, 3)), mask, usual) == Region(
+        label="disc", box=(4, 1, 5, 3)
+    )
+    assert settled(Region(label="bar", box=(-3, 0, 2, 2)), mask, usual).box == (0, 0, 2, 2)
+    assert settled(Versus(None, "ground"), mask, usual) == Versus("bar", "ground")
+    with pytest.raises(UsageError, match=r"box 7 0 9 4 .* no pixel of a picture 4 high and 5 wide"):
+        settled(Region(label=None, box=(7, 0, 9, 4)), mask, usual)
+
+
+def test_boxes_move_onto_the_canvas_and_rivals_are_asked_about_the_same_pixels():
+    frame = Frame(size=(40, 40), matrix=(0.5, 0.0, 3.0, 0.0, 0.25, -1.0))
+    assert on_canvas(Region(label="bar", box=(2, 4, 10, 20)), frame).box == (4.0, 0.0, 8.0, 4.0)
+    assert on_canvas("bar", frame) == Region(label="bar")
+    asked = on_canvas(Versus(Region(label="bar", box=(2, 4, 10, 20)), "disc"), frame)
+    assert asked.b == Region(label="disc", box=(4.0, 0.0, 8.0, 4.0), where="bar")
+    both = together([asked, asked])
+    assert (both.a, both.b) == ([asked.a, asked.a], [asked.b, asked.b])
+
+
+def test_the_outline_is_of_the_pixels_that_are_explained():
+    mask = answered(0, 0, 2, 2, 1)
+    assert pixels_of("bar", mask).sum(0).tolist() == [0, 0, 4, 4, 0]
+    assert pixels_of(Region(label="bar", box=(3, 1, 5, 3)), mask).sum(0).tolist() == [0, 0, 0, 2, 0]
+    assert pixels_of(Versus("disc", "bar"), mask).sum(0).tolist() == [0, 0, 0, 0, 4]
+
+
+def test_words():
+    box = Region(label="bar", box=(2, 4.5, 10, 20))
+    assert in_words(box) == "bar in 2, 4.5 to 10, 20"
+    assert in_words(Versus("a", "b")) == "a rather than b"
+
+
+def test_heat_is_where_the_asked_pixels_are(run, shapes):
+    predictor = vitrail.load(run.path)
+    picture = shapes / "test" / "images" / "0.png"
+    heats = {}
+    for name, box in (("left", (0, 24, 12, 30)), ("right", (28, 24, 40, 30))):
+        (found,) = predictor.explain(picture, "saliency", Region(label=None, box=box))
+        assert found.about == Region(label="bar", box=box)
+        assert found.answer.size == (SIZE, SIZE)
+        heats[name] = found.heat.values
+    middle = {name: (heat.sum(0) @ np.arange(heat.shape[1])) / heat.sum() for name, heat in heats.items()}
+    assert middle["left"] + 5 < middle["right"]
+    (found,) = predictor.explain(picture, "saliency", Versus(None, "ground"))
+    assert found.about == Versus("bar", "ground")
+
+
+def test_the_command_line(run, shapes, tmp_path, capsys):
+    picture = str(shapes / "test" / "images" / "0.png")
+    words = [
+        "explain",
+        str(run.path),
+        picture,
+        "--box",
+        "0",
+        "20",
+        "20",
+        "34",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main([*words, "--method", "saliency", "occlusion", "--heads", "--animate"]) == 0
+    capsys.readouterr()
+    lines = [json.loads(each) for each in (tmp_path / "out" / "explanations.jsonl").read_text().splitlines()]
+    assert [line["about"] for line in lines] == ["bar in 0, 20 to 20, 34"] * 2
+    for name in ("picture", "heads", "animation", "sheet"):
+        with Image.open(tmp_path / "out" / lines[0][name]) as drawn:
+            drawn.load()
+    assert main(["explain", str(run.path), picture, "--box", "50", "0", "60", "9"]) == 2
+    assert "has no pixel of a picture 40 high and 40 wide" in capsys.readouterr().err
