@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -239,6 +239,15 @@ def from_columns(kept: Mapping[str, np.ndarray]) -> list[Tally]:
         Tally(**{name: np.asarray(column[row], types.get(name, np.int64)) for name, column in shaped.items()})
         for row in range(rows)
     ]
+
+
+def reordered(tally: Tally, order: Sequence[int]) -> Tally:
+    """Return a tally whose classes come in another order: its first one is that of index ``order[0]``."""
+    by_class = (part.name for part in fields(Tally) if part.name not in ("counts", "confidences", "hits"))
+    found = {name: getattr(tally, name)[order] for name in by_class if getattr(tally, name).size}
+    if tally.taken.size:
+        found["taken"] = found["taken"][:, order]
+    return replace(tally, **found)
 
 
 def marks(tallies: Sequence[Tally]) -> np.ndarray:

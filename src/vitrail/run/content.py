@@ -163,8 +163,14 @@ PERCENT = "\u202f%"
 
 
 def title_of(name: str) -> str:
-    """Return how a metric is called on a page."""
-    return WORDS[name][0] if name in WORDS else name.replace("_", " ").capitalize()
+    """Return how a metric, or a number of a class, is called on a page."""
+    return WORDS[name][0] if name in WORDS else COLUMNS.get(name, name.replace("_", " ").capitalize())
+
+
+def in_text(name: str) -> str:
+    """Return how a metric is called within a sentence."""
+    title = title_of(name)
+    return title if title[1:2].isupper() else title[0].lower() + title[1:]
 
 
 def is_share(name: str) -> bool:

@@ -57,12 +57,6 @@ def galleries(job: Job, test: Evaluation, predictor: Predictor) -> dict[str, lis
     return found
 
 
-def enlarged(pixels: np.ndarray, times: int) -> np.ndarray:
-    """Return pixels ``... h w`` as squares, so many times as large."""
-    larger: np.ndarray = pixels.repeat(times, -2).repeat(times, -1)
-    return larger
-
-
 def _shown(samples: Samples, row: int, key: str, predictor: Predictor) -> Shown | None:
     """Return a picture, its truth, its answer and where that is wrong; None if it is unreadable."""
     source = samples.source(row)
@@ -72,9 +66,5 @@ def _shown(samples: Samples, row: int, key: str, predictor: Predictor) -> Shown 
     except Unreadable:
         return None
     assert isinstance(answer, Mask)
-    times = max(1, SEEN // max(answer.size))
-    truth = enlarged(samples.mask(row), times)
-    answer = replace(answer, values=enlarged(answer.values, times), scores=None)
-    picture = enlarged(picture.transpose(2, 0, 1), times).transpose(1, 2, 0)
-    sheet = truth_answer_error(picture, answer, truth)
+    sheet = truth_answer_error(picture, answer, samples.mask(row), least=SEEN)
     return Shown(picture=np.asarray(sheet), caption=key)

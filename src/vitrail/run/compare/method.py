@@ -28,14 +28,16 @@ def care(outcome: Outcome, looks: Looks) -> Section:
     parts: list[Html] = []
     comparison = outcome.comparison
     body: list[Row] = []
+    header = ["Model", *(["Head"] if outcome.masked else []), "Learned with", "Canvas", "Tuning", "Runs"]
     for each in outcome.entrants:
         if each.whole:
             recipe = each.whole[0].recipe()
             size = " × ".join(map(str, recipe.image_size or ()))
-            body.append([each.name, told(recipe), size, recipe.tune.mode or "full", f"{len(each.whole)}"])
-    parts.append(
-        table("Settings", ["Model", "Learned with", "Canvas", "Tuning", "Runs"], body, sortable=False)
-    )
+            head = [recipe.head.name] if outcome.masked else []
+            body.append(
+                [each.name, *head, told(recipe), size, recipe.tune.mode or "full", f"{len(each.whole)}"]
+            )
+    parts.append(table("Settings", header, body, sortable=False))
     if comparison is not None:
         spent = comparison.budget or "as many epochs as the recipe that asks for most"
         parts.append(
