@@ -250,6 +250,13 @@ def reordered(tally: Tally, order: Sequence[int]) -> Tally:
     return replace(tally, **found)
 
 
+def ious(tallies: Sequence[Tally]) -> np.ndarray:
+    """Return the IoU of each class in each picture (``n c``): not a number where the truth has none of it."""
+    kept = columns(tallies)
+    either = kept["said"] + kept["true"] - kept["both"]
+    return np.where(kept["true"] > 0, ratio(kept["both"], either), np.nan)
+
+
 def marks(tallies: Sequence[Tally]) -> np.ndarray:
     """Return how right each picture's answer was: its mean IoU (``n``) over classes in truth or answer.
 
