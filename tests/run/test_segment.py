@@ -125,6 +125,10 @@ def test_the_report_and_the_card_are_about_pixels(run):
     text = run.report.read_text()
     for word in ("Mean IoU", "Boundary F", "Worst", "IoU", "semantic segmentation", "Pixels"):
         assert word in text
+    for section in ("From picture to picture", "Where it looked"):
+        assert f"<h2>{section}</h2>" in text
+    assert text.count("pictures have") == 3  # a curve for each class, with its median
+    assert ", from row" in text  # a part of a picture that is larger than a window
     card = (run.path / "README.md").read_text()
     assert '"image-segmentation"' in card
     assert "each pixel of a picture" in card
