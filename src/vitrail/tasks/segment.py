@@ -47,8 +47,7 @@ class Segment:
 
     def truths(self, kept: Sequence[Tally], targets: Any = None) -> np.ndarray:  # noqa: ARG002
         """Return what is known of the masks behind tallies: pixels and outlines of each class (``n 2c``)."""
-        found = columns(kept)
-        return np.concatenate([found["true"], found["edge_true"]], axis=1)
+        return np.concatenate(list(columns(kept, ("true", "edge_true")).values()), axis=1)
 
     def metric(self) -> Segmentation:
         """Return a fresh metric."""

@@ -119,10 +119,9 @@ def contestants(comparison: Comparison, *, offline: bool = False) -> list[Contes
     for model, which, head in zip(models, recipes, heads, strict=True):
         own = options | ({"head.name": head} if head else {})
         recipe = compose(comparison.where, model, which, own, offline=offline)
-        apart = []
-        if models.count(model) > 1:
-            apart += [Path(which).stem] if which and len(set(recipes)) > 1 else []
-            apart += [head] if head and len(set(heads)) > 1 else []
+        several, alone = models.count(model) > 1, len(comparison.models) == 1
+        apart = [Path(which).stem] if which and several and len(set(recipes)) > 1 else []
+        apart += [head] if head and (alone or (several and len(set(heads)) > 1)) else []
         name = f"{model} ({', '.join(apart)})" if apart else str(model)
         found.append(Contestant(name=name, recipe=recipe))
     names = [each.slug for each in found]

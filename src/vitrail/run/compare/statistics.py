@@ -213,7 +213,9 @@ def _marks(found: Field, ranked: Sequence[str]) -> dict[str, np.ndarray]:
     """Return what single runs got right, for McNemar's test: of models with one run, and without groups."""
     by_name = {each.name: each for each in found.standing}
     task: Task = found.contract.task
-    marks = {}
+    marks: dict[str, np.ndarray] = {}
+    if task.masked:  # a mask is neither right nor wrong
+        return marks
     for name in ranked:
         answers = found.answers[by_name[name].whole[0].path]
         if len(by_name[name].whole) == 1 and answers.groups is None:
