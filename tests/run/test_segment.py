@@ -128,7 +128,7 @@ def test_the_report_and_the_card_are_about_pixels(run):
     for section in ("From picture to picture", "Where it looked"):
         assert f"<h2>{section}</h2>" in text
     assert text.count("pictures have") == 3  # a curve for each class, with its median
-    assert ", from row" in text  # a part of a picture that is larger than a window
+    assert ", rows " in text  # a part of a picture that is larger than a window
     card = (run.path / "README.md").read_text()
     assert '"image-segmentation"' in card
     assert "each pixel of a picture" in card

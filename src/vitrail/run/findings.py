@@ -41,8 +41,8 @@ from vitrail.values import Estimate, Frame
 
 WIDE = 900
 """How wide pictures are shown that have truth, answer and error beside them."""
-CURVES = 8
-"""So many classes have a curve."""
+CURVES, GAP = 8, 6
+"""So many classes have a curve; pixels between what was seen, answered and looked at."""
 PAIRS = 10
 """How many of the most frequent confusions are listed."""
 NARROW = 12
@@ -216,9 +216,10 @@ def explained(content: ReportContent) -> Section | None:
         panes = [picture, heat_over(picture, look.heat, Frame(size=size), size)]
         if look.answer is not None:
             panes.insert(1, resize(look.answer, 224).convert("RGB"))
-        sheet = Image.new("RGB", (len(panes) * picture.width, picture.height))
+        step = picture.width + (GAP if look.answer is not None else 0)
+        sheet = Image.new("RGB", (step * (len(panes) - 1) + picture.width, picture.height), "white")
         for place, pane in enumerate(panes):
-            sheet.paste(pane, (place * picture.width, 0))
+            sheet.paste(pane, (place * step, 0))
         shown.append(Shown(picture=sheet, caption=look.caption, remark=look.remark, tone=look.tone))
     lead = (
         f"What speaks for {'the class that is named' if content.dense else 'the answer'}, by the method "
@@ -229,7 +230,11 @@ def explained(content: ReportContent) -> Section | None:
             " In the middle is what was answered. Of the worst pictures it is the class that is wrong most, "
             "where it is wrong most; of the best the class of most pixels, where there is most of it."
         )
-    parts = [gallery(shown, side=672 if content.dense else 448, wide=True)]
+    parts = [
+        gallery(shown, side=3 * 224 + 2 * GAP, wider=True)
+        if content.dense
+        else gallery(shown, side=448, wide=True)
+    ]
     if math.isfinite(found.road):
         parts.append(paragraph(trust(found), tone="quiet"))
     return Section(title="Where it looked", lead=lead, content=parts)

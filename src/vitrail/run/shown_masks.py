@@ -100,7 +100,9 @@ def _closer(job: Job, samples: Samples, row: int, answer: Mask, truth: np.ndarra
     assert loaded.mask is not None, "it was given one"
     values = canvas_mask(loaded.mask, preprocess.place(loaded, corner), preprocess.size).transpose(2, 0, 1)
     mask = replace(answer, values=values == 1 if answer.multi else values[0], scores=None)
-    remark = key if whole or max(corner) == 0 else f"{key}, from row {corner[0]} and column {corner[1]}"
+    remark = key
+    if not whole and answer.values[..., rows, columns].shape[-2:] != answer.size:
+        remark += f", rows {rows.start} to {rows.stop}, columns {columns.start} to {columns.stop}"
     return Close(
         canvas=canvas.copy(),
         answer=np.asarray(mask_over(np.repeat(canvas, 3 // canvas.shape[2], 2), mask)),
