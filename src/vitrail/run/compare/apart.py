@@ -64,7 +64,8 @@ def examples(outcome: Outcome, looks: Looks) -> Section | None:
                 for share in [outcome.agreement[name][other]]
             ),
         ]
-        for name in outcome.agreement
+        for name in names
+        if name in outcome.agreement
     ]
     masked = outcome.masked
     parts: list[Html] = []

@@ -18,9 +18,9 @@ BOOTSTRAP = (
     "Over pictures, intervals come from 1,000 bootstrap resamples, the same for all models, so that "
     "differences are paired. Over seeds, from the variance between runs less what the pictures explain of "
     "it, with Student's quantiles; both parts add up. Differences count as shown when their p value, with "
-    "Holm's correction for all pairs, is below 0.05. With one run a model, McNemar's exact test stands "
-    "beside them."
+    "Holm's correction for all pairs, is below 0.05."
 )
+MCNEMAR = " With one run a model, McNemar's exact test stands beside them."
 
 
 def care(outcome: Outcome, looks: Looks) -> Section:
@@ -83,7 +83,7 @@ def making(outcome: Outcome, looks: Looks) -> Section:  # noqa: ARG001
     here = outcome.environment
     spent = outcome.seconds
     lines = [
-        BOOTSTRAP,
+        BOOTSTRAP + ("" if outcome.masked else MCNEMAR),
         f"Made with Vitrail {here.get('vitrail')}, torch {here.get('torch')}, Python {here.get('python')} on "
         f"{here.get('processor')}, {here.get('threads')} threads, {here.get('precision')}. The training runs "
         f"took {duration(spent.get('training', 0.0))}, what compares them "

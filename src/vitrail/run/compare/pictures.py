@@ -73,7 +73,8 @@ def loaded(name: str, folder: Path, device: torch.device) -> Asked:
 class Again:
     """Up to ``most`` test pictures, evenly chosen, and all runs (or, if they are large, one of each model).
 
-    ``part`` is how many pixels a side of larger pictures are asked about, None: all of them.
+    ``part`` is how many pixels a side of larger pictures are asked about, None: all of them; ``cut`` is whether
+    some are larger.
     """
 
     def __init__(self, found: Field, device: str, most: int) -> None:
@@ -86,6 +87,7 @@ class Again:
         self.seen = {each.sees: each.contract.preprocess for each in self.asked}
         tiled = all(each.fit == "tile" for each in self.seen.values())
         self.part = max(PART, *(max(each.size) for each in self.seen.values())) if tiled else None
+        self.cut = False
         places = spread(len(found.keys), min(most, self._room()))
         shown = {
             sees: shown_as(found, preprocess, places, self.part) for sees, preprocess in self.seen.items()
@@ -144,7 +146,9 @@ class Again:
         assert self.found.splits is not None, "the data is there"
         test, task = self.found.splits.test, self.found.contract.task
         most = self.part or 2**31
-        areas = [min(height, most) * min(width, most) for height, width in sizes(test)] or [1]
+        found = sizes(test)
+        self.cut = any(max(size) > most for size in found)
+        areas = [min(height, most) * min(width, most) for height, width in found] or [1]
         area = sum(areas) / len(areas)
         needed = area * (len(task.classes) if task.multi else 1) if task.masked else 0.0
         for preprocess in self.seen.values():

@@ -78,7 +78,7 @@ def measure_robustness(found: Field, progress: Progress, device: str = "auto") -
         metric=task.primary,
         pictures=len(again.places),
         seeds=len(again.asked) // max(len(found.standing), 1),
-        part=again.part,
+        part=again.part if again.cut else None,
         values={
             kind: {
                 each.name: [
