@@ -114,15 +114,17 @@ def _closer(job: Job, samples: Samples, row: int, answer: Mask, truth: np.ndarra
 
 def _most_wrong(answer: Mask, truth: np.ndarray) -> tuple[str, np.ndarray]:
     """Return the class that is wrong in most pixels, a background only if nothing else is, and where."""
-    wrong = [
-        (layer_of(answer, index) != (truth[index] == 1 if answer.multi else truth == index))
-        & ((truth[index] if answer.multi else truth) != IGNORED)
-        for index in range(len(answer.names))
-    ]
-    counts = [int(each.sum()) for each in wrong]
+
+    def wrong(index: int) -> np.ndarray:
+        known = truth[index] if answer.multi else truth
+        true = known == (1 if answer.multi else index)
+        found: np.ndarray = (layer_of(answer, index) != true) & (known != IGNORED)
+        return found
+
+    counts = [int(wrong(index).sum()) for index in range(len(answer.names))]
     first = 0 if answer.multi or not any(counts[1:]) else 1
     worst = first + int(np.argmax(counts[first:]))
-    return answer.names[worst], wrong[worst]
+    return answer.names[worst], wrong(worst)
 
 
 def layer_of(mask: Mask, index: int) -> np.ndarray:

@@ -13,8 +13,10 @@ from vitrail.cli import main
 from vitrail.errors import UsageError, VitrailError
 from vitrail.run.compare import Comparison, carry_out, compare_runs
 from vitrail.run.compare.dry import dry_run
+from vitrail.run.compare.field import _distinct
 from vitrail.run.compare.pictures import middle
 from vitrail.run.compare.plan import contestants
+from vitrail.run.compose import compose
 from vitrail.run.folder import Run
 from vitrail.run.predictions import read_predictions
 from vitrail.values import IGNORED
@@ -174,12 +176,21 @@ def test_heads_are_compared(plan):
         named(heads=("lineal",))
 
 
+def test_runs_of_two_heads_are_told_apart():
+    options = {"task.name": "segment", "seed": 0}
+    recipes = [compose("data", "vit-pico4", None, options | {"head.name": head}) for head in ("unet", "fcn")]
+    assert _distinct(recipes) == ["vit-pico4 (head unet)", "vit-pico4 (head fcn)"]
+    twice = [replace(recipes[0], epochs=epochs) for epochs in (1, 2)]
+    assert _distinct(twice) == ["vit-pico4 (epochs 1)", "vit-pico4 (epochs 2)"]
+
+
 def test_a_dry_run_counts_windows(shapes, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["--task", "segment", "--models", "vit-pico4", "--head", "linear", "fcn", "--budget", "2ep"]
     words += ["--image-size", "16", "--seeds", "1", "--tries", "1", "--dry-run", "--json"]
     assert main(["compare", str(shapes), *words]) == 0
     plain = json.loads(capsys.readouterr().out)
+    assert [each["head"] for each in plain["models"]] == ["linear", "fcn"]
     assert [each["name"] for each in plain["models"]] == ["vit-pico4 (linear)", "vit-pico4 (fcn)"]
     options = {"task.name": "segment", "image_size": [16, 16]}
     whole = Comparison(

@@ -73,8 +73,8 @@ def loaded(name: str, folder: Path, device: torch.device) -> Asked:
 class Again:
     """Up to ``most`` test pictures, evenly chosen, and all runs (or, if they are large, one of each model).
 
-    ``part`` is how many pixels a side of larger pictures are asked about, None: all of them; ``cut`` is whether
-    some are larger.
+    ``part`` is how many pixels a side of larger pictures are asked about, None: all of them; ``cut`` says
+    whether some are larger.
     """
 
     def __init__(self, found: Field, device: str, most: int) -> None:
