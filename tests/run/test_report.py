@@ -332,4 +332,4 @@ def test_masks_are_explained_with_what_was_answered(tmp_path):
     text = write_report(tmp_path, content).read_text()
     assert "In the middle is what was answered" in text
     kinds = [re.search(r'"gallery (wider[a-z ]*)">.*?width="(\d+)"', page).groups() for page in (plain, text)]
-    assert kinds == [("wider", "432"), ("wider broad", "684")]
+    assert kinds == [("wider", "448"), ("wider broad", "684")]

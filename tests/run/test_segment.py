@@ -13,6 +13,7 @@ from vitrail.heads.unet import UNetConfig
 from vitrail.run import job, train
 from vitrail.run.compose import compose
 from vitrail.run.predictions import read_predictions
+from vitrail.run.shown_masks import _most_wrong
 from vitrail.values import IGNORED, Mask
 
 NAMES = ("background", "disc", "bar")
@@ -237,3 +238,20 @@ def test_pixels_are_explained(run, shapes, tmp_path, capsys):
     assert sum(line["answer"]["areas"].values()) == 32 * 32
     assert main(["explain", str(run.path), str(large), "--out", str(tmp_path / "more")]) == 2
     assert "larger than the 32 x 32 pixels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_what_is_wrong_most_is_explained_where_it_is_wrong(multi):
+    truth, said = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+    truth[:2, :3], said[5:, 5:], truth[4] = 1, 2, IGNORED
+    wrong = said == 2
+    if multi:
+        truth = np.stack([np.where(truth == IGNORED, IGNORED, truth == k) for k in range(3)]).astype(np.uint8)
+        said = np.stack([said == k for k in range(3)])
+        truth[0], said[0] = 1, True  # a class that is right everywhere
+    answer = Mask(names=NAMES, values=said, source=0, multi=multi)
+    name, here = _most_wrong(answer, truth)
+    assert name == "bar"
+    assert np.array_equal(here, wrong)
+    right = said.astype(np.uint8)
+    assert not _most_wrong(answer, right)[1].any()

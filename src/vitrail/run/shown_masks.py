@@ -87,11 +87,11 @@ def _closer(job: Job, samples: Samples, row: int, answer: Mask, truth: np.ndarra
     """Return what to explain of a picture: where its class is answered most, or with a truth wrong most."""
     task: Any = job.experiment.task
     preprocess, source, key = job.experiment.preprocess, samples.source(row), samples.keys[row]
-    if truth is None:
+    label, here = _most_wrong(answer, truth) if truth is not None else ("", np.zeros(0, bool))
+    wrong = bool(here.any())
+    if not wrong:
         label = task.about(answer)
         here = layer_of(answer, answer.names.index(label))
-    else:
-        label, here = _most_wrong(answer, truth)
     whole = preprocess.fit != "tile"
     rows, columns = fullest(here, answer.size if whole else preprocess.size)
     corner = rows.start, columns.start
@@ -108,7 +108,7 @@ def _closer(job: Job, samples: Samples, row: int, answer: Mask, truth: np.ndarra
         answer=np.asarray(mask_over(np.repeat(canvas, 3 // canvas.shape[2], 2), mask)),
         about=label,
         remark=remark,
-        tone="good" if truth is None else "bad",
+        tone="bad" if wrong else "good",
     )
 
 
