@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import vitrail
 from vitrail.cli import main
 from vitrail.errors import UsageError, VitrailError
 from vitrail.run.compare import Comparison, carry_out, compare_runs
@@ -128,6 +129,25 @@ def test_runs_are_used_again_and_seeds_belong_together(done, tmp_path):
     assert {each.name: each.metrics["mean_iou"] for each in outcome.ranking.standings} == {
         each.name: each.metrics["mean_iou"] for each in done.ranking.standings
     }
+
+
+def test_models_may_see_pictures_in_their_own_way(done, shapes, tmp_path):
+    options = {"data.fit": "pad", "train.batch": 8, "data.workers": 0, "head.name": "linear"}
+    other = vitrail.train(
+        shapes,
+        task="segment",
+        model="vit-pico4",
+        epochs=1,
+        image_size=24,
+        out=tmp_path / "run",
+        options=options,
+    )
+    tiled = Run(done.folder / "runs" / "test_resnet-seed0")
+    outcome = compare_runs([other.path, tiled.path], out=tmp_path / "out", offline=True)
+    assert outcome.robustness.part is None
+    for name, run in (("vit-pico4", other), ("test_resnet", tiled)):
+        whole = run.result["test"]["metrics"]["mean_iou"]["value"]
+        assert outcome.robustness.values["jpeg"][name][0].value == pytest.approx(whole, abs=1e-6)
 
 
 def test_classes_are_matched_by_name(done, tmp_path):
