@@ -56,6 +56,7 @@ def plan(shapes):
     return Comparison(
         where=str(shapes),
         models=("vit-pico4", "test_resnet"),
+        heads=("linear",),
         seeds=2,
         budget="1ep",
         tries=1,
@@ -109,7 +110,7 @@ def test_the_page_shows_masks_side_by_side(done):
         "ahead of",
         "say the same of a pixel",
         "mean IoU:",
-        "unet",
+        "<td>linear</td>",
         "On worse pictures",
     ):
         assert words in page
