@@ -174,6 +174,9 @@ class Task(Protocol):
     def kept(self, answers: Sequence[Any], batch: Batch) -> list[Any]:
         """Return what is kept of answers to a batch with targets: enough for the metric and for ``marks``."""
 
+    def truths(self, kept: Sequence[Any], targets: Any) -> np.ndarray:
+        """Return what is known of the truths behind what was kept (``n k``): the same for the same truths."""
+
     def metric(self) -> Metric: ...
     def about(self, answer: Any) -> Any: ...
     def draw(self, picture: Image, answer: Any, target: Any) -> Image: ...

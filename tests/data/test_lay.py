@@ -11,7 +11,7 @@ from vitrail.data.augment import Augment
 from vitrail.data.lay import canvas_mask, nearest, with_mask
 from vitrail.data.mix import mixed
 from vitrail.data.preprocess import Preprocess
-from vitrail.data.windows import corners
+from vitrail.data.windows import corners, fullest, views, views_for
 from vitrail.errors import VitrailError
 from vitrail.values import IGNORED, Batch
 
@@ -187,3 +187,27 @@ def test_windows_cover_a_picture_with_overlap(size, overlap, multiple):
         starts = sorted({corner[axis] for corner in found})
         assert all(after - before <= 64 - overlap for before, after in pairwise(starts))
     assert len(set(found)) == len(found)
+
+
+def test_the_fullest_window_is_found():
+    here = np.zeros((100, 130), bool)
+    here[60:70, 90:110] = True
+    here[0, 0] = True
+    rows, columns = fullest(here, (32, 32))
+    assert here[rows, columns].sum() == 200
+    assert here[rows, columns].shape == (32, 32)
+    here[:] = False
+    here[96:, 126:] = True
+    assert here[fullest(here, (32, 32))].sum() == 16
+    assert fullest(here, (32, 32)) == (slice(68, 100), slice(98, 130))
+    assert here[fullest(here, (512, 512))].shape == here.shape
+    assert here[fullest(here, (512, 20))].shape == (100, 20)
+    assert fullest(np.zeros((5, 5), bool), (3, 3)) == (slice(0, 3), slice(0, 3))
+
+
+def test_views_are_counted_without_looking():
+    tiled = Preprocess(size=(32, 32), fit="tile")
+    sizes = [(32, 32), (70, 40), (20, 10)]
+    counted = [len(views(tiled, tiled.load(np.zeros((*size, 3), np.uint8)))) for size in sizes]
+    assert views_for(sizes, tiled) == pytest.approx(np.mean(counted))
+    assert views_for(sizes, Preprocess(size=(32, 32))) == 1

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from vitrail.draw.masks import error, index_png, mask_over, palette_of, truth_answer_error
+from vitrail.draw.masks import answers_beside, error, index_png, mask_over, palette_of, truth_answer_error
 from vitrail.values import IGNORED, Mask
 
 PICTURE = load_sample_image("china.jpg")[:120, :160]
@@ -69,3 +69,13 @@ def test_side_by_side():
     names = ("background", *(f"a class of a rather long name {k}" for k in range(40)))
     many = Mask(names=names, values=(np.arange(120 * 160) % 41).reshape(120, 160).astype(np.uint8), source=0)
     assert truth_answer_error(PICTURE, many).height > whole.height
+
+
+def test_answers_of_several_beside_each_other():
+    mask = answer()
+    both = answers_beside(PICTURE, {"one": mask, "other": mask}, mask.values)
+    assert 4 * 160 < both.width < 5 * 160
+    assert answers_beside(PICTURE, {"one": mask}, mask.values, errors=True).width == both.width
+    small = Mask(names=mask.names, values=mask.values[:30, :40], source=0)
+    large = answers_beside(np.asarray(PICTURE)[:30, :40], {"one": small}, small.values, least=160)
+    assert 3 * 160 < large.width < 4 * 160

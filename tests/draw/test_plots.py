@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vitrail.draw.chart import Axis, Chart, short
-from vitrail.draw.plots import confusion_matrix, curves, padded, reliability_plot, share_table
+from vitrail.draw.plots import confusion_matrix, curves, padded, reliability_plot, share_table, survival
 
 
 def parse(markup):
@@ -182,6 +182,23 @@ def test_reliability_shows_filled_bins_with_intervals():
     assert "0.012 over 100 answers" in next(tree.iter("svg")).get("aria-label")
     whiskers = [each for each in tree.iter("line") if "s1" in each.get("class")]
     assert len(whiskers) == 2
+
+
+def test_survival_goes_down_from_all_to_those_that_have_the_most():
+    values = {"cell": np.array([0.0, 0.5, 0.5, 1.0]), "none": np.array([np.nan]), "all": np.ones(3)}
+    drawn = survival(values, x_title="IoU", y_title="share of pictures", unit="pictures")
+    tree = parse(drawn)
+    assert "none" not in texts(tree)
+    lines = [each.get("points").split() for each in tree.iter("polyline")]
+    assert len(lines) == 2
+    downs = [float(point.split(",")[1]) for point in lines[0]]
+    assert downs == sorted(downs)
+    top, bottom = 12, 330 - 40
+    heights = [(bottom - down) / (bottom - top) for down in downs]
+    assert [round(heights[place], 2) for place in (0, 1, 100, 101, 200)] == [1, 0.75, 0.75, 0.25, 0.25]
+    assert {float(point.split(",")[1]) for point in lines[1]} == {top}
+    assert "cell: half of 4 pictures have 50.0 % or more" in drawn
+    assert not survival({"none": np.array([])}, x_title="IoU", y_title="share", unit="pictures")
 
 
 def test_charts_take_their_colours_from_the_page():

@@ -10,6 +10,7 @@ from vitrail.measure.segment import (
     Segmentation,
     columns,
     from_columns,
+    ious,
     marks,
     orders,
     tally,
@@ -79,6 +80,16 @@ def test_a_class_that_is_not_there_is_neither_0_nor_1():
     again = measured(found).quality(resamples=20)
     assert np.isnan(again.per_class["never"]["iou"].value)
     assert again.per_class["ground"]["iou"].value < quality.per_class["ground"]["iou"].value
+
+
+def test_from_picture_to_picture():
+    found = pictures()
+    each = ious([tally(*one) for one in found])
+    assert each.shape == (6, 4)
+    assert np.isnan(each[:, 3]).all()
+    for row, (answer, truth) in zip(each, found, strict=True):
+        said, true = answer.values[truth != IGNORED], truth[truth != IGNORED]
+        assert np.allclose(row[:3], jaccard_score(true, said, average=None, labels=range(3)))
 
 
 def test_ignored_pixels_have_no_part():

@@ -43,6 +43,14 @@ def test_every_kind_of_model_is_explained_and_judged(name, canvases):
     np.testing.assert_allclose(alone.heats[0].values, found.heats[9].values, rtol=1e-3, atol=1e-6)
 
 
+def test_what_is_asked_of_each_picture_is_explained(canvases):
+    model, engine = make("test_resnet"), Engine(device=torch.device("cpu"))
+    named = look(model, engine, PREPROCESS, canvases, about=["b"] * 8 + ["a", "b"])
+    assert [heat.about for heat in named.heats] == ["b"] * 8 + ["a", "b"]  # more than are explained at once
+    own = look(model, engine, PREPROCESS, canvases[:1], about=[named.heats[0].about])
+    np.testing.assert_allclose(own.heats[0].values, named.heats[0].values, rtol=1e-3, atol=1e-6)
+
+
 def test_what_is_refused_makes_room_for_the_next(monkeypatch, canvases):
     model, engine = make("test_resnet"), Engine(device=torch.device("cpu"))
 

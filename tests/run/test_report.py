@@ -9,6 +9,7 @@ import pytest
 from vitrail.measure.classify import judge
 from vitrail.run.card import write_card
 from vitrail.run.content import (
+    SEGMENTATION,
     Cost,
     Explained,
     Look,
@@ -311,3 +312,24 @@ def test_explanations_say_how_far_they_can_be_trusted(tmp_path, marks, said):
     assert "by the method layer-cam" in text
     assert ("ROAD" in text) == (said is not None)
     assert said is None or said in " ".join(text.split())
+
+
+def test_the_worst_of_many_classes_have_a_curve(tmp_path):
+    random = np.random.default_rng(0)
+    spread = {f"class {i}": np.clip(random.normal(i / 12, 0.1, 30), 0, 1) for i in range(12)}
+    content = least(by_picture=spread | {"never": np.array([])})
+    text = write_report(tmp_path, content).read_text()
+    assert "The 8 worst of 12 classes." in text
+    assert text.count("of 30 pictures have") == 8
+    assert "class 11: half" not in text
+    assert "From picture to picture" not in write_report(tmp_path, least()).read_text()
+
+
+def test_masks_are_explained_with_what_was_answered(tmp_path):
+    plain = write_report(tmp_path, least(explained=looked())).read_text()
+    looks = [replace(each, answer=np.zeros((8, 8, 3), np.uint8)) for each in looked().looks]
+    content = least(explained=Explained(method="saliency", looks=looks), task=SEGMENTATION)
+    text = write_report(tmp_path, content).read_text()
+    assert "In the middle is what was answered" in text
+    kinds = [re.search(r'"gallery (wider[a-z ]*)">.*?width="(\d+)"', page).groups() for page in (plain, text)]
+    assert kinds == [("wider", "448"), ("wider broad", "684")]

@@ -14,6 +14,7 @@ from vitrail.heads.unet import UNetConfig
 from vitrail.run import job, train
 from vitrail.run.compose import compose
 from vitrail.run.predictions import read_predictions
+from vitrail.run.shown_masks import _most_wrong
 from vitrail.values import IGNORED, Mask
 
 NAMES = ("background", "disc", "bar")
@@ -181,6 +182,10 @@ def test_the_report_and_the_card_are_about_pixels(run):
     text = run.report.read_text()
     for word in ("Mean IoU", "Boundary F", "Worst", "IoU", "semantic segmentation", "Pixels"):
         assert word in text
+    for section in ("From picture to picture", "Where it looked"):
+        assert f"<h2>{section}</h2>" in text
+    assert text.count("pictures have") == 3  # a curve for each class, with its median
+    assert ", rows " in text  # a part of a picture that is larger than a window
     card = (run.path / "README.md").read_text()
     assert '"image-segmentation"' in card
     assert "each pixel of a picture" in card
@@ -289,3 +294,20 @@ def test_pixels_are_explained(run, shapes, tmp_path, capsys):
     assert sum(line["answer"]["areas"].values()) == 32 * 32
     assert main(["explain", str(run.path), str(large), "--out", str(tmp_path / "more")]) == 2
     assert "larger than the 32 x 32 pixels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_what_is_wrong_most_is_explained_where_it_is_wrong(multi):
+    truth, said = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+    truth[:2, :3], said[5:, 5:], truth[4] = 1, 2, IGNORED
+    wrong = said == 2
+    if multi:
+        truth = np.stack([np.where(truth == IGNORED, IGNORED, truth == k) for k in range(3)]).astype(np.uint8)
+        said = np.stack([said == k for k in range(3)])
+        truth[0], said[0] = 1, True  # a class that is right everywhere
+    answer = Mask(names=NAMES, values=said, source=0, multi=multi)
+    name, here = _most_wrong(answer, truth)
+    assert name == "bar"
+    assert np.array_equal(here, wrong)
+    right = said.astype(np.uint8)
+    assert not _most_wrong(answer, right)[1].any()

@@ -14,7 +14,7 @@ from vitrail.run.compare import Comparison, Outcome, carry_out, compare_runs, re
 from vitrail.run.compare.dry import dry_run
 from vitrail.run.compare.plan import SEEDS, TRIES
 from vitrail.run.compare.verdict import reservations, verdict
-from vitrail.run.content import duration, interval, is_share, title_of, written
+from vitrail.run.content import duration, in_text, interval, is_share, written
 from vitrail.run.folder import REPORT
 from vitrail.run.progress import reporter
 from vitrail.run.recipe import DataConfig
@@ -28,6 +28,8 @@ vitrail compare pictures/ --models vit-s16 resnet50 --budget 30ep
 vitrail compare pictures/ --models vit-ti16 resnet18 efficientnet_b0 --seeds 3 --budget 20min --out which
 vitrail compare pictures/ --models vit-s16 resnet50 --fractions 0.1 0.3 1.0 --also other-hospital/
 vitrail compare pictures/ --models google/vit-base-patch16-224-in21k microsoft/resnet-50
+vitrail compare nuclei/ --task segment --models vit-s16 resnet34 --budget 30ep
+vitrail compare nuclei/ --task segment --models vit-s16 --head unet masks linear
 vitrail compare recipes/compare/food101.json --dry-run
 vitrail compare run-vit run-resnet
 vitrail compare --resume which"""
@@ -43,6 +45,10 @@ class CompareWords(Common):
     """The models to train and compare, by their names, folders or Hub ids."""
     recipes: tuple[str, ...] = ()
     """A recipe for all models, or one for each: names or files (default: each family's own)."""
+    task: str | None = None
+    """What is asked: classify or segment (default: classify)."""
+    head: tuple[str, ...] = ()
+    """How it is answered: a head for all models, or one for each; of a single model each of them."""
     seeds: int | None = None
     """Runs of each model (default: 5). With one, the intervals ignore what another seed would bring."""
     budget: str | None = None
@@ -119,6 +125,8 @@ def _comparison(words: CompareWords) -> tuple[Comparison, str | None]:
     options: dict[str, Any] = {}
     before = plain(DataConfig())
     options |= {f"data.{name}": value for name, value in plain(words.data).items() if value != before[name]}
+    if words.task is not None:
+        options["task.name"] = words.task
     if words.image_size is not None:
         options["image_size"] = list(words.image_size)
     if words.augment is not None:
@@ -129,6 +137,7 @@ def _comparison(words: CompareWords) -> tuple[Comparison, str | None]:
         where=words.words[0],
         models=words.models,
         recipes=words.recipes,
+        heads=words.head,
         seeds=SEEDS if words.seeds is None else words.seeds,
         budget=words.budget,
         fractions=words.fractions or (1.0,),
@@ -139,7 +148,7 @@ def _comparison(words: CompareWords) -> tuple[Comparison, str | None]:
     return comparison, words.out
 
 
-OF_TRAINING = ("recipes", "seeds", "budget", "fractions", "tries", "augment", "image_size")
+OF_TRAINING = ("recipes", "task", "head", "seeds", "budget", "fractions", "tries", "augment", "image_size")
 """What says how models are trained: nothing for runs that are there, or for a comparison that goes on."""
 
 
@@ -180,7 +189,7 @@ def tell_outcome(outcome: Outcome) -> None:
     unit = "" if is_share(first) else " (lower is better)"
     columns = (
         "model",
-        title_of(first).lower() + unit,
+        in_text(first) + unit,
         "95 % interval",
         "seeds",
         "parameters",

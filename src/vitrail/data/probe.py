@@ -23,12 +23,21 @@ class Probe:
 
 def probe(samples: Samples, most: int = 64) -> Probe | None:
     """Look at up to ``most`` pictures, drawn evenly; unreadable ones are passed over. None when all are."""
-    drawn = order(0, 0, len(samples))[:most]
-    seen = [look for look in (_look(samples.source(int(index))) for index in drawn) if look is not None]
+    seen = _looks(samples, most)
     if not seen:
         return None
     height, width = np.median(np.array([size for size, _ in seen]), axis=0).astype(int)
     return Probe(size=(int(height), int(width)), grey=all(grey for _, grey in seen))
+
+
+def sizes(samples: Samples, most: int = 64) -> list[Size]:
+    """Return the upright sizes of up to ``most`` pictures, drawn evenly, as far as they can be read."""
+    return [size for size, _ in _looks(samples, most)]
+
+
+def _looks(samples: Samples, most: int) -> list[tuple[Size, bool]]:
+    drawn = order(0, 0, len(samples))[:most]
+    return [look for look in (_look(samples.source(int(index))) for index in drawn) if look is not None]
 
 
 def _look(source: Source) -> tuple[Size, bool] | None:

@@ -91,8 +91,39 @@ def views(preprocess: Preprocess, loaded: Loaded) -> list[tuple[np.ndarray, Fram
     if preprocess.fit != "tile":
         return [preprocess.canvas(loaded)]
     height, width = loaded.picture.shape[:2]
-    found = corners((height, width), preprocess.size, overlap_of(preprocess.size), STEP)
-    return [preprocess.canvas(loaded, corner) for corner in found]
+    return [preprocess.canvas(loaded, corner) for corner in corners_of(preprocess, (height, width))]
+
+
+def views_for(pictures: Sequence[Size], preprocess: Preprocess) -> float:
+    """Return how many canvases a model sees of pictures of these sizes, on average: 1 unless tiled."""
+    if preprocess.fit != "tile" or not pictures:
+        return 1.0
+    return sum(len(corners_of(preprocess, size)) for size in pictures) / len(pictures)
+
+
+def corners_of(preprocess: Preprocess, size: Size) -> list[tuple[int, int]]:
+    """Return the corners (y, x) of the windows in which a model is asked about a picture."""
+    return corners(size, preprocess.size, overlap_of(preprocess.size), STEP)
+
+
+def fullest(here: np.ndarray, size: Size) -> tuple[slice, slice]:
+    """Return the rows and columns of the window of this size that has most of ``here`` (bool ``h w``).
+
+    It is looked for in steps of an eighth of a window; one that is larger than the picture has all of it.
+    """
+    sums, starts = here, []
+    for axis, window in enumerate(size):
+        step = max(1, window // 8)
+        parts = np.add.reduceat(sums, np.arange(0, here.shape[axis], step), axis=axis, dtype=np.int64)
+        until = np.cumsum(np.insert(parts, 0, 0, axis=axis), axis=axis)
+        count, taken = parts.shape[axis], -(-window // step)
+        first = np.arange(max(1, count - taken + 1))
+        last = np.minimum(first + taken, count)
+        sums = until.take(last, axis=axis) - until.take(first, axis=axis)
+        starts.append(np.minimum(first * step, max(0, here.shape[axis] - window)))
+    down, across = np.unravel_index(int(sums.argmax()), sums.shape)
+    top, left = int(starts[0][down]), int(starts[1][across])
+    return slice(top, top + size[0]), slice(left, left + size[1])
 
 
 def corners(size: Size, canvas: Size, overlap: int, multiple: int = 1) -> list[tuple[int, int]]:

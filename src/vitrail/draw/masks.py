@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -80,34 +81,59 @@ def index_png(mask: Mask, file: str | Path | IO[bytes]) -> None:
     image.save(file, "PNG", optimize=True)
 
 
-def truth_answer_error(picture: Pixels, answer: Mask, truth: np.ndarray | None = None) -> Image.Image:
+def truth_answer_error(
+    picture: Pixels, answer: Mask, truth: np.ndarray | None = None, *, least: int = 0
+) -> Image.Image:
     """Return a picture, its truth, the answer and where that is wrong beside each other, above the classes.
 
+    In the last part right pixels are grey, wrong ones vermilion, ignored ones plain. See `answers_beside`.
+    """
+    return answers_beside(picture, {"answer": answer}, truth, errors=True, least=least)
+
+
+def answers_beside(
+    picture: Pixels,
+    answers: Mapping[str, Mask],
+    truth: np.ndarray | None = None,
+    *,
+    errors: bool = False,
+    least: int = 0,
+) -> Image.Image:
+    """Return a picture, its truth, and answers by their titles beside each other, above the classes.
+
     ``truth`` is as a reader gives it, uint8 ``h w`` (or ``c h w``), 255 ignored; without one there are
-    picture and answer. In the last part right pixels are grey, wrong ones vermilion, ignored ones plain.
+    picture and answers alone. With ``errors`` each answer is followed by where it is wrong. Smaller pictures
+    are enlarged, every pixel to a square, to about ``least`` pixels.
     """
     image = to_image(picture).convert("RGB")
-    panes = [("picture", image), ("answer", mask_over(image, answer))]
+    if (times := max(1, least // max(image.size))) > 1:
+        image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
+        truth = None if truth is None else enlarged(truth, times)
+        answers = {
+            title: replace(each, values=enlarged(each.values, times), scores=None)
+            for title, each in answers.items()
+        }
+    first = next(iter(answers.values()))
+    shown, panes = list(answers.values()), [("picture", image)]
     if truth is not None:
-        values = truth == 1 if answer.multi else truth
-        known = Mask(names=answer.names, values=values, source=0, multi=answer.multi)
-        panes = [
-            panes[0],
-            ("truth", mask_over(image, known)),
-            panes[1],
-            ("error", error(image, answer, truth)),
-        ]
+        values = truth == 1 if first.multi else truth
+        known = Mask(names=first.names, values=values, source=0, multi=first.multi)
+        shown, panes = [known, *shown], [*panes, ("truth", mask_over(image, known))]
+    for title, answer in answers.items():
+        panes.append((title, mask_over(image, answer)))
+        if errors and truth is not None:
+            panes.append(("error", error(image, answer, truth)))
     unit = max(12, min(22, image.width // 14))
     side = max(image.width, 9 * unit)
     gap, line = unit // 2, round(1.6 * unit)
     width = len(panes) * (side + gap) + gap
-    classes = _legend(answer, truth, unit, width - 2 * gap)
+    classes = _legend(shown, unit, width - 2 * gap)
     height = line + image.height + gap + (classes.height + gap if classes else 0)
     whole = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(whole)
     for index, (title, pane) in enumerate(panes):
         left = gap + index * (side + gap)
-        write(pen, (left, line / 2), title, unit, INK, "lm")
+        write(pen, (left, line / 2), cut(title, unit, side), unit, INK, "lm")
         whole.paste(pane, (left, line))
     if classes:
         whole.paste(classes, (gap, line + image.height + gap))
@@ -145,15 +171,18 @@ def _inner(layer: np.ndarray) -> np.ndarray:
     return inner
 
 
-def _legend(answer: Mask, truth: np.ndarray | None, unit: int, width: int) -> Image.Image | None:
-    """Return the classes that answer or truth show, each with its colour, in lines of a width."""
-    shown = {index for index, _ in _layers(answer)}
-    if truth is not None:
-        values = truth == 1 if answer.multi else truth
-        known = Mask(names=answer.names, values=values, source=0, multi=answer.multi)
-        shown |= {index for index, _ in _layers(known)}
-    colours = palette_of(answer.names)
-    entries = [(answer.names[index], colours[index]) for index in sorted(shown) if colours[index] != CLEAR]
+def enlarged(pixels: np.ndarray, times: int) -> np.ndarray:
+    """Return pixels ``... h w`` as squares, so many times as large."""
+    larger: np.ndarray = pixels.repeat(times, -2).repeat(times, -1)
+    return larger
+
+
+def _legend(masks: Sequence[Mask], unit: int, width: int) -> Image.Image | None:
+    """Return the classes that masks show, each with its colour, in lines of a width."""
+    shown = {index for mask in masks for index, _ in _layers(mask)}
+    names = masks[0].names
+    colours = palette_of(names)
+    entries = [(names[index], colours[index]) for index in sorted(shown) if colours[index] != CLEAR]
     if not entries:
         return None
     line, places, left, top = round(1.5 * unit), [], 0, 0

@@ -137,11 +137,16 @@ def table(caption: str, header: Sequence[str], rows: Sequence[Row], *, sortable:
 
 
 def gallery(
-    pictures: Sequence[Shown], *, side: int = THUMBNAIL, wide: bool = False, alone: bool = False
+    pictures: Sequence[Shown],
+    *,
+    side: int = THUMBNAIL,
+    wide: bool = False,
+    wider: bool = False,
+    alone: bool = False,
 ) -> Html:
     """Return pictures with their captions, as many beside each other as there is room for.
 
-    Each is shown in a square, or as it is when ``wide``; one below the other when ``alone``.
+    Each is shown in a square, or as it is when ``wide`` or ``wider``; one below the other when ``alone``.
     """
     figures = []
     for each in pictures:
@@ -159,9 +164,8 @@ def gallery(
                 title=alt or None,
             )
         )
-    return element(
-        "div", *figures, class_="gallery widest" if alone else "gallery wider" if wide else "gallery"
-    )
+    tone = " widest" if alone else " wider broad" if wider else " wider" if wide else ""
+    return element("div", *figures, class_=f"gallery{tone}")
 
 
 def figure(drawing: Html, caption: Content = None, title: str = "", link: Html | None = None) -> Html:

@@ -162,6 +162,36 @@ def reliability_plot(bins: Sequence[Bin], error: float) -> Html:
     return chart.svg(f"Reliability: calibration error {error:.3f} over {total} answers.")
 
 
+def survival(values: Mapping[str, np.ndarray], *, x_title: str, y_title: str, unit: str) -> Html:
+    """Return for each name the share of its values, all within 0 and 1, that are ``x`` or more, over ``x``.
+
+    A dot is the median, and says what the values are of (``unit``).
+    """
+    known = {name: np.sort(each[np.isfinite(each)]) for name, each in values.items()}
+    known = {name: each for name, each in known.items() if len(each)}
+    if not known:
+        return Html()
+    chart = Chart(
+        x=Axis(low=0, high=1, title=x_title, percent=True),
+        y=Axis(low=0, high=1, title=y_title, percent=True),
+        width=660,
+        height=330,
+        left=62,
+        top=12,
+    )
+    tones, grid = tones_of(known), np.linspace(0, 1, 201)
+    for name, each in known.items():
+        shares = 1 - np.searchsorted(each, grid - 1e-9) / len(each)
+        chart.line(list(zip(grid.tolist(), shares.tolist(), strict=True)), tones[name])
+    middles = {name: float(np.median(each)) for name, each in known.items()}
+    for name, middle in middles.items():
+        says = f"{name}: half of {len(known[name]):,} {unit} have {chart.x.tell(middle)} or more"
+        chart.dot(middle, 0.5, tones[name], says, 4)
+    told = "; ".join(f"{name} {chart.x.tell(middle)}" for name, middle in middles.items())
+    alt = f"{y_title} with {x_title} of so much or more. Medians: {told}."
+    return join([legend(tones), chart.svg(alt, large=True)])
+
+
 def tones_of(names: Iterable[str]) -> dict[str, str]:
     """Return a tone for each name, in the order given; from the seventh on, they come again, with dashes."""
     again = ("", " again")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -166,8 +166,8 @@ class Segmentation:
             raise VitrailError("There is nothing to measure: no picture was answered.")
         groups = np.concatenate(self._groups) if self._groups else None
         again = resampling(len(self._tallies), groups, resamples=resamples, seed=seed)
-        kept = {name: each.astype(np.float64) for name, each in columns(self._tallies).items()}
-        kept.pop("taken")
+        names = [part.name for part in fields(Tally) if part.name != "taken"]
+        kept = {name: each.astype(np.float64) for name, each in columns(self._tallies, names).items()}
         shown = _by_unit(again, kept["true"] > 0) > 0  # units that show each class: what its numbers rest on
         tables = {name: _by_unit(again, each) for name, each in kept.items()}
         total = {name: each.sum(0) for name, each in tables.items()}
@@ -221,11 +221,10 @@ def figures(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def columns(tallies: Sequence[Tally]) -> dict[str, np.ndarray]:
-    """Return what is kept of pictures as columns, a row a picture, for a file."""
-    return {
-        part.name: np.stack([getattr(each, part.name).ravel() for each in tallies]) for part in fields(Tally)
-    }
+def columns(tallies: Sequence[Tally], names: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Return what is kept of pictures as columns, a row a picture: those of these ``names``, or all."""
+    wanted = names or [part.name for part in fields(Tally)]
+    return {name: np.stack([getattr(each, name).ravel() for each in tallies]) for name in wanted}
 
 
 def from_columns(kept: Mapping[str, np.ndarray]) -> list[Tally]:
@@ -241,12 +240,28 @@ def from_columns(kept: Mapping[str, np.ndarray]) -> list[Tally]:
     ]
 
 
+def reordered(tally: Tally, order: Sequence[int]) -> Tally:
+    """Return a tally whose classes come in another order: its first one is that of index ``order[0]``."""
+    by_class = (part.name for part in fields(Tally) if part.name not in ("counts", "confidences", "hits"))
+    found = {name: getattr(tally, name)[order] for name in by_class if getattr(tally, name).size}
+    if tally.taken.size:
+        found["taken"] = found["taken"][:, order]
+    return replace(tally, **found)
+
+
+def ious(tallies: Sequence[Tally]) -> np.ndarray:
+    """Return the IoU of each class in each picture (``n c``): not a number where the truth has none of it."""
+    kept = columns(tallies, ("both", "said", "true"))
+    either = kept["said"] + kept["true"] - kept["both"]
+    return np.where(kept["true"] > 0, ratio(kept["both"], either), np.nan)
+
+
 def marks(tallies: Sequence[Tally]) -> np.ndarray:
     """Return how right each picture's answer was: its mean IoU (``n``) over classes in truth or answer.
 
     Not a number where all is ignored.
     """
-    kept = columns(tallies)
+    kept = columns(tallies, ("both", "said", "true"))
     either = kept["said"] + kept["true"] - kept["both"]
     return _mean(ratio(kept["both"], either))
 

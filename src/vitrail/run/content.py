@@ -20,13 +20,17 @@ CLASSIFICATION, SEGMENTATION = "classification", "semantic segmentation"
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """Where the model looked: the canvas as it saw it, and a heat map ``h w`` over it."""
+    """Where the model looked: the canvas as it saw it, and a heat map ``h w`` over it.
+
+    ``answer`` is the canvas under the colours of a mask, where masks are answered.
+    """
 
     picture: Pixels
     heat: np.ndarray
     caption: str
     remark: str = ""
     tone: str = ""
+    answer: Pixels | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +67,8 @@ class ReportContent:
     ``quality`` is of the ``split`` that nothing was chosen on; ``uncalibrated`` is the same before the
     ``temperature``. ``splits`` maps a split to its number of pictures by class (``c`` each), ``sizes`` to
     its number of pictures (not their sum, when a picture has several labels). ``history`` has a mapping an
-    epoch: ``epoch``, ``loss``, ``lr`` and any ``train_*`` and ``val_*``. ``commands`` maps a purpose to a
-    command line.
+    epoch: ``epoch``, ``loss``, ``lr`` and any ``train_*`` and ``val_*``. ``by_picture`` has for each class
+    its IoU in the pictures that show it. ``commands`` maps a purpose to a command line.
     """
 
     title: str
@@ -89,6 +93,7 @@ class ReportContent:
     worst: Sequence[Shown] = ()
     mistakes: Sequence[Shown] = ()
     explained: Explained | None = None
+    by_picture: Mapping[str, np.ndarray] = field(default_factory=dict)
     cost: Cost = Cost()
     versions: Mapping[str, str] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -163,8 +168,14 @@ PERCENT = "\u202f%"
 
 
 def title_of(name: str) -> str:
-    """Return how a metric is called on a page."""
-    return WORDS[name][0] if name in WORDS else name.replace("_", " ").capitalize()
+    """Return how a metric, or a number of a class, is called on a page."""
+    return WORDS[name][0] if name in WORDS else COLUMNS.get(name, name.replace("_", " ").capitalize())
+
+
+def in_text(name: str) -> str:
+    """Return how a metric is called within a sentence."""
+    title = title_of(name)
+    return title if title[1:2].isupper() else title[0].lower() + title[1:]
 
 
 def is_share(name: str) -> bool:

@@ -22,7 +22,7 @@ from vitrail.draw.page import (
     range_bar,
     table,
 )
-from vitrail.draw.plots import Bin, confusion_matrix, reliability_plot, share_table
+from vitrail.draw.plots import Bin, confusion_matrix, reliability_plot, share_table, survival
 from vitrail.draw.sheet import resize
 from vitrail.measure.classify import Quality
 from vitrail.run.content import (
@@ -41,6 +41,8 @@ from vitrail.values import Estimate, Frame
 
 WIDE = 900
 """How wide pictures are shown that have truth, answer and error beside them."""
+CURVES, GAP = 8, 6
+"""So many classes have a curve; pixels between what was seen, answered and looked at."""
 PAIRS = 10
 """How many of the most frequent confusions are listed."""
 NARROW = 12
@@ -159,6 +161,23 @@ def by_class(content: ReportContent) -> Section | None:
     )
 
 
+def by_picture(content: ReportContent) -> Section | None:
+    """Return how each class does from picture to picture: the worst of them where there are many."""
+    middles = {name: float(np.mean(each)) for name, each in content.by_picture.items() if len(each)}
+    worst = sorted(middles, key=middles.__getitem__)[:CURVES]
+    if not worst:
+        return None
+    chosen = {name: content.by_picture[name] for name in middles if name in worst}
+    words = (
+        "Each line is a class: the share of the pictures showing it in which its IoU is so much or more. A "
+        "line that stays high to the right is a class that is right in nearly every picture; one that falls "
+        "at the very left is missed altogether in some. Dots are medians."
+    )
+    lead = f"The {CURVES} worst of {len(middles):,} classes." if len(middles) > CURVES else ""
+    drawn = survival(chosen, x_title="IoU", y_title="share of pictures", unit="pictures")
+    return Section(title="From picture to picture", lead=lead, content=[figure(drawn, words)])
+
+
 def _with_interval(name: str, value: Estimate) -> Cell:
     """Return a number of a class as a table's cell that shows its interval when it is pointed at."""
     return Cell(shown=element("span", percent(value.value), title=interval(name, value)), order=value.value)
@@ -194,15 +213,28 @@ def explained(content: ReportContent) -> Section | None:
     for look in found.looks:
         picture = resize(look.picture, 224).convert("RGB")
         size = (picture.height, picture.width)
-        both = Image.new("RGB", (2 * picture.width, picture.height))
-        both.paste(picture, (0, 0))
-        both.paste(heat_over(picture, look.heat, Frame(size=size), size), (picture.width, 0))
-        shown.append(Shown(picture=both, caption=look.caption, remark=look.remark, tone=look.tone))
+        panes = [picture, heat_over(picture, look.heat, Frame(size=size), size)]
+        if look.answer is not None:
+            panes.insert(1, resize(look.answer, 224).convert("RGB"))
+        step = picture.width + (GAP if look.answer is not None else 0)
+        sheet = Image.new("RGB", (step * (len(panes) - 1) + picture.width, picture.height), "white")
+        for place, pane in enumerate(panes):
+            sheet.paste(pane, (place * step, 0))
+        shown.append(Shown(picture=sheet, caption=look.caption, remark=look.remark, tone=look.tone))
     lead = (
-        f"What speaks for the answer, by the method {found.method}: from dark, nothing, to light, the most. "
-        "Lines are the cells that it tells apart."
+        f"What speaks for {'the class that is named' if content.dense else 'the answer'}, by the method "
+        f"{found.method}: from dark, nothing, to light, the most. Lines are the cells that it tells apart."
     )
-    parts = [gallery(shown, side=448, wide=True)]
+    if content.dense:
+        lead += (
+            " In the middle is what was answered. Of the worst pictures it is the class that is wrong most, "
+            "where it is wrong most; of the best the class of most pixels, where there is most of it."
+        )
+    parts = [
+        gallery(shown, side=3 * 224 + 2 * GAP, wider=True)
+        if content.dense
+        else gallery(shown, side=448, wide=True)
+    ]
     if math.isfinite(found.road):
         parts.append(paragraph(trust(found), tone="quiet"))
     return Section(title="Where it looked", lead=lead, content=parts)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vitrail.errors import VitrailError
-from vitrail.measure.segment import columns, from_columns
+from vitrail.measure.segment import columns, from_columns, reordered
 from vitrail.run.answer import Answers
 from vitrail.run.files import replacing
 from vitrail.values import Label
@@ -73,10 +73,13 @@ def read_predictions(path: Path, split: str, classes: Sequence[str], *, multi: b
     keys = table["key"].to_pylist()
     if "label" not in table.column_names:
         named = json.loads((table.schema.metadata or {}).get(CLASSES.encode(), b"[]"))
-        if named != list(classes):
+        if set(named) != set(classes):
             raise VitrailError(f"{path}: about the classes {', '.join(named)}, not {', '.join(classes)}.")
         stored = {name: table[name].to_pylist() for name in table.column_names if name not in OURS}
         kept = from_columns({name: np.array(column) for name, column in stored.items()})
+        order = [named.index(name) for name in classes]
+        if order != sorted(order):
+            kept = [reordered(each, order) for each in kept]
         return Answers(keys=keys, answers=kept, groups=groups)
     names = [name.removeprefix(SCORE) for name in table.column_names if name.startswith(SCORE)]
     if set(names) != set(classes):

@@ -32,6 +32,7 @@ PARTS: Sequence[Callable[[ReportContent], Section | None]] = (
     findings.confusions,
     findings.pictures,
     findings.by_class,
+    findings.by_picture,
     findings.confidence,
     findings.explained,
     findings.experts,

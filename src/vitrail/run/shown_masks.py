@@ -1,7 +1,8 @@
 """The pictures of a segmenter's report: what it learned from, and truth, answer and error side by side."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -9,6 +10,8 @@ from PIL import Image
 from vitrail.contracts import Samples
 from vitrail.data.decode import decode_upright
 from vitrail.data.faults import Unreadable
+from vitrail.data.lay import canvas_mask, with_mask
+from vitrail.data.windows import fullest
 from vitrail.draw.masks import mask_over, truth_answer_error
 from vitrail.draw.page import Shown
 from vitrail.measure.segment import marks as marks_of
@@ -16,11 +19,11 @@ from vitrail.run.content import percent
 from vitrail.run.evaluate import Evaluation
 from vitrail.run.job import Job
 from vitrail.run.predict import Predictor
-from vitrail.values import Mask
+from vitrail.values import IGNORED, Mask
 
-SHEET, SIDE, SEEN = 12, 4, 256
-"""Pictures on the sheet of samples, and below each other among the best and the worst; small
-pictures are enlarged to about so many pixels, so that they are seen."""
+SHEET, SIDE, CLOSER, SEEN = 12, 4, 2, 256
+"""Pictures on the sheet of samples, below each other among the best and the worst, and those of either that
+are explained; small pictures are enlarged to about so many pixels, so that they are seen."""
 
 
 def sheet_of(job: Job) -> list[Shown]:
@@ -38,43 +41,93 @@ def sheet_of(job: Job) -> list[Shown]:
     return shown
 
 
-def galleries(job: Job, test: Evaluation, predictor: Predictor) -> dict[str, list[Shown]]:
-    """Return the test pictures to look at first, the best and the worst by their mean IoU."""
+@dataclass(frozen=True, kw_only=True)
+class Close:
+    """What a model saw of a picture, or of a part of it, and answered; ``about`` is the class to explain."""
+
+    canvas: np.ndarray
+    answer: np.ndarray
+    about: str
+    remark: str
+    tone: str
+
+
+def galleries(job: Job, test: Evaluation, predictor: Predictor) -> tuple[dict[str, list[Shown]], list[Close]]:
+    """Return the test pictures to look at first, the best and the worst by their mean IoU.
+
+    Beside them is what is worth explaining of the first few of each.
+    """
     samples = job.experiment.splits.test
     marks = marks_of(test.answers.answers)
     order = [index for index in np.argsort(marks, kind="stable").tolist() if np.isfinite(marks[index])]
     row_of = {key: row for row, key in enumerate(samples.keys)}
     worst, best = order[: min(SIDE, -(-len(order) // 2))], order[::-1][: min(SIDE, len(order) // 2)]
-    found: dict[str, list[Shown]] = {}
+    found: dict[str, list[Shown]] = {"worst": [], "best": []}
+    closer: list[Close] = []
     for kind, indices in {"worst": worst, "best": best}.items():
-        keys = [test.answers.keys[index] for index in indices]
-        shown = [_shown(samples, row_of[key], key, predictor) for key in keys]
-        found[kind] = [
-            replace(each, remark=f"mean IoU {percent(float(marks[index]))}")
-            for each, index in zip(shown, indices, strict=True)
-            if each is not None
-        ]
-    return found
+        for place, index in enumerate(indices):
+            key = test.answers.keys[index]
+            row = row_of[key]
+            try:
+                picture = decode_upright(samples.source(row), 3).pixels
+                (answer,) = predictor([samples.source(row)])
+            except Unreadable:
+                continue
+            assert isinstance(answer, Mask), "a segmenter answers masks"
+            truth, remark = samples.mask(row), f"mean IoU {percent(float(marks[index]))}"
+            sheet = truth_answer_error(picture, answer, truth, least=SEEN)
+            found[kind].append(Shown(picture=np.asarray(sheet), caption=key, remark=remark))
+            if place < CLOSER:
+                of_errors = truth if kind == "worst" else None
+                closer.append(_closer(job, samples, row, answer, of_errors))
+    return found, closer
 
 
-def enlarged(pixels: np.ndarray, times: int) -> np.ndarray:
-    """Return pixels ``... h w`` as squares, so many times as large."""
-    larger: np.ndarray = pixels.repeat(times, -2).repeat(times, -1)
-    return larger
+def _closer(job: Job, samples: Samples, row: int, answer: Mask, truth: np.ndarray | None) -> Close:
+    """Return what to explain of a picture: where its class is answered most, or with a truth wrong most."""
+    task: Any = job.experiment.task
+    preprocess, source, key = job.experiment.preprocess, samples.source(row), samples.keys[row]
+    label, here = _most_wrong(answer, truth) if truth is not None else ("", np.zeros(0, bool))
+    wrong = bool(here.any())
+    if not wrong:
+        label = task.about(answer)
+        here = layer_of(answer, answer.names.index(label))
+    whole = preprocess.fit != "tile"
+    rows, columns = fullest(here, answer.size if whole else preprocess.size)
+    corner = rows.start, columns.start
+    loaded = with_mask(preprocess.load(source), answer.values.astype(np.uint8), key)
+    canvas, _ = preprocess.canvas(loaded, corner)
+    assert loaded.mask is not None, "it was given one"
+    values = canvas_mask(loaded.mask, preprocess.place(loaded, corner), preprocess.size).transpose(2, 0, 1)
+    mask = replace(answer, values=values == 1 if answer.multi else values[0], scores=None)
+    remark = key
+    if not whole and answer.values[..., rows, columns].shape[-2:] != answer.size:
+        remark += f", rows {rows.start} to {rows.stop}, columns {columns.start} to {columns.stop}"
+    return Close(
+        canvas=canvas.copy(),
+        answer=np.asarray(mask_over(np.repeat(canvas, 3 // canvas.shape[2], 2), mask)),
+        about=label,
+        remark=remark,
+        tone="bad" if wrong else "good",
+    )
 
 
-def _shown(samples: Samples, row: int, key: str, predictor: Predictor) -> Shown | None:
-    """Return a picture, its truth, its answer and where that is wrong; None if it is unreadable."""
-    source = samples.source(row)
-    try:
-        picture = decode_upright(source, 3).pixels
-        (answer,) = predictor([source])
-    except Unreadable:
-        return None
-    assert isinstance(answer, Mask)
-    times = max(1, SEEN // max(answer.size))
-    truth = enlarged(samples.mask(row), times)
-    answer = replace(answer, values=enlarged(answer.values, times), scores=None)
-    picture = enlarged(picture.transpose(2, 0, 1), times).transpose(1, 2, 0)
-    sheet = truth_answer_error(picture, answer, truth)
-    return Shown(picture=np.asarray(sheet), caption=key)
+def _most_wrong(answer: Mask, truth: np.ndarray) -> tuple[str, np.ndarray]:
+    """Return the class that is wrong in most pixels, a background only if nothing else is, and where."""
+
+    def wrong(index: int) -> np.ndarray:
+        known = truth[index] if answer.multi else truth
+        true = known == (1 if answer.multi else index)
+        found: np.ndarray = (layer_of(answer, index) != true) & (known != IGNORED)
+        return found
+
+    counts = [int(wrong(index).sum()) for index in range(len(answer.names))]
+    first = 0 if answer.multi or not any(counts[1:]) else 1
+    worst = first + int(np.argmax(counts[first:]))
+    return answer.names[worst], wrong(worst)
+
+
+def layer_of(mask: Mask, index: int) -> np.ndarray:
+    """Return where a class is answered, bool ``h w``."""
+    layer: np.ndarray = mask.values[index] if mask.multi else mask.values == index
+    return layer

@@ -8,8 +8,11 @@ import numpy as np
 
 from vitrail._version import __version__
 from vitrail.contracts import Samples
+from vitrail.data.probe import sizes
+from vitrail.data.windows import views_for
 from vitrail.draw.page import Shown
 from vitrail.measure.classify import Quality
+from vitrail.measure.segment import ious
 from vitrail.models.anatomy import anatomy
 from vitrail.models.vision import Vision
 from vitrail.run import shown_labels, shown_masks
@@ -45,7 +48,14 @@ def _content(
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
     height, width = experiment.preprocess.size
     folder, classifier = job.folder, isinstance(experiment.task, Classify)
-    galleries = shown_labels.galleries(job, test) if classifier else _masks(job, model, test)
+    if classifier:
+        galleries = shown_labels.galleries(job, test)
+        shown = [*galleries["mistakes"][:HALF], *galleries["best"][:HALF]]
+        why = _explained(job, model, shown)
+    else:
+        galleries, closer = _masks(job, model, test)
+        why = _explained_parts(job, model, closer)
+    seen, windows = views_for(sizes(splits.test), experiment.preprocess), recipe.data.windows or 1
     return ReportContent(
         title=f"{recipe.model.name} on {_data_name(recipe.where)}",
         model=recipe.model.name,
@@ -67,14 +77,13 @@ def _content(
         best=galleries["best"],
         worst=galleries["worst"],
         mistakes=galleries.get("mistakes", ()),
-        explained=_explained(job, model, [*galleries["mistakes"][:HALF], *galleries["best"][:HALF]])
-        if classifier
-        else None,
+        explained=why,
+        by_picture={} if classifier else _by_picture(test, splits.classes),
         cost=Cost(
             parameters=result["parameters"],
-            flops=anatomy(model, experiment.preprocess.size, experiment.preprocess.channels).flops,
+            flops=anatomy(model, experiment.preprocess.size, experiment.preprocess.channels).flops * seen,
             train_seconds=job.state.seconds,
-            train_rate=job.state.step * (recipe.train.batch or 1) / max(job.state.seconds, 1e-9),
+            train_rate=job.state.step * (recipe.train.batch or 1) / windows / max(job.state.seconds, 1e-9),
             answer_rate=result["answer_rate"],
             peak_memory=result["peak_memory"],
             hardware=environment.processor,
@@ -116,11 +125,42 @@ def _support(samples: Samples, classes: int) -> list[int]:
     return [int(count) for count in np.bincount(label[label >= 0], minlength=classes)]
 
 
-def _masks(job: Job, model: Vision, test: Evaluation) -> dict[str, list[Shown]]:
+def _masks(
+    job: Job, model: Vision, test: Evaluation
+) -> tuple[dict[str, list[Shown]], list[shown_masks.Close]]:
     """Return the best and the worst pictures with their masks, answered again: answers are not kept."""
     contract = contract_of(job.experiment)
     engine = answering_engine(job.experiment.recipe, job.engine.device)
     return shown_masks.galleries(job, test, Predictor(contract=contract, model=model, engine=engine))
+
+
+def _by_picture(test: Evaluation, classes: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the IoU of each class in the pictures that show it."""
+    found = ious(test.answers.answers)
+    return {name: each[np.isfinite(each)] for name, each in zip(classes, found.T, strict=True)}
+
+
+def _explained_parts(job: Job, model: Vision, closer: Sequence[shown_masks.Close]) -> Explained | None:
+    """Return why the model answered a class where it did, or did not.
+
+    It is not judged: what the pixels of a class score says little of a picture that loses the class.
+    """
+    canvases, about = [each.canvas for each in closer], [each.about for each in closer]
+    found = look(model, job.engine, job.experiment.preprocess, canvases, about=about)
+    if found is None:
+        return None
+    looks = [
+        Look(
+            picture=each.canvas,
+            heat=heat.values,
+            answer=each.answer,
+            caption=each.about,
+            remark=each.remark,
+            tone=each.tone,
+        )
+        for each, heat in zip(closer, found.heats, strict=True)
+    ]
+    return Explained(method=found.method, looks=looks)
 
 
 def _explained(job: Job, model: Vision, shown: Sequence[Shown]) -> Explained | None:

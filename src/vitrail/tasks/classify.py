@@ -65,6 +65,10 @@ class Classify:
         """Return what is kept of answers to a batch: all."""
         return list(answers)
 
+    def truths(self, kept: Sequence[Label], targets: np.ndarray) -> np.ndarray:  # noqa: ARG002
+        """Return the truths of what was kept: the targets."""
+        return targets
+
     def metric(self) -> Classification:
         """Return a fresh metric."""
         return Classification(self.classes, self.multi)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vitrail.draw.masks import truth_answer_error
 from vitrail.errors import VitrailError
-from vitrail.measure.segment import METRICS, Segmentation, Tally, marks, orders, tally
+from vitrail.measure.segment import METRICS, Segmentation, Tally, columns, marks, orders, tally
 from vitrail.values import Batch, Mask
 
 
@@ -44,6 +44,10 @@ class Segment:
     def kept(self, answers: Sequence[Mask], batch: Batch) -> list[Tally]:
         """Return what is kept of answers to a batch whose truths are known, small enough for millions."""
         return [tally(answer, truth) for answer, truth in zip(answers, batch.truths, strict=True)]
+
+    def truths(self, kept: Sequence[Tally], targets: Any = None) -> np.ndarray:  # noqa: ARG002
+        """Return what is known of the masks behind tallies: pixels and outlines of each class (``n 2c``)."""
+        return np.concatenate(list(columns(kept, ("true", "edge_true")).values()), axis=1)
 
     def metric(self) -> Segmentation:
         """Return a fresh metric."""

@@ -1,7 +1,6 @@
 """Several models on the same data, with the same care and budget, and how sure a difference is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,8 @@ def compare(
     *,
     models: Sequence[str] = (),
     recipes: Sequence[str | Path] = (),
+    task: str | None = None,
+    heads: Sequence[str] = (),
     seeds: int | None = None,
     budget: str | None = None,
     fractions: Sequence[float] = (1.0,),
@@ -40,6 +41,7 @@ def compare(
 
     With ``models``, ``where`` is the data: each model is trained with every seed on the same pictures, after
     a search with as many ``tries`` for each, within the same ``budget`` (``30ep``, ``20min``, ``5e15flop``).
+    ``task`` is what is asked, and ``heads`` are one for all, one for each, or several of a single model.
     Without them, it names two or more run folders. The folder ``out`` gets ``report.html``, ``compare.json``
     and every figure as CSV; one that holds a part of the same comparison is gone on with.
 
@@ -55,9 +57,10 @@ def compare(
         where=str(where),
         models=tuple(models),
         recipes=tuple(map(str, recipes)),
+        heads=tuple(heads),
         fractions=tuple(fractions),
         also=tuple(map(str, also)),
-        options=options or {},
+        options=(options or {}) | ({"task.name": task} if task else {}),
         **{name: value for name, value in given.items() if value is not None},
     )
     return carry_out(comparison, out=out, offline=offline, progress=progress)
@@ -152,9 +155,8 @@ def _frozen(folder: Path, comparison: Comparison) -> dict[str, int]:
     before = read_comparison(file) if plain.get("plan") else None
     if before is None:
         raise UsageError(f"{folder} holds a comparison of other runs. Choose another --out.")
-    same = replace(comparison, models=before.models, seeds=before.seeds, also=before.also)
     for name in ("where", "budget", "tries", "options"):
-        old, new = getattr(before, name), getattr(same, name)
+        old, new = getattr(before, name), getattr(comparison, name)
         if old != new:
             raise UsageError(
                 f"{folder} holds another comparison: {name} {old!r}, not {new!r}. Choose another --out."

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from vitrail.draw.html import Html, element
 from vitrail.draw.page import Cell, Row, Section, figure, gallery, paragraph, table
 from vitrail.draw.versus import ranges, robustness
+from vitrail.run.compare.examples import AHEAD
 from vitrail.run.compare.outcome import Outcome
 from vitrail.run.content import interval, is_share, percent, title_of, written
-from vitrail.run.findings import metric_cell
+from vitrail.run.findings import WIDE, metric_cell
 
 if TYPE_CHECKING:
     from vitrail.run.compare.page import Looks
@@ -51,7 +52,7 @@ def elsewhere(outcome: Outcome, looks: Looks) -> Section | None:
 
 def examples(outcome: Outcome, looks: Looks) -> Section | None:
     """Return how often models agree, and pictures that one gets right and the other wrong."""
-    if not outcome.agreement:
+    if not outcome.agreement and not outcome.partings:
         return None
     names = [each.name for each in outcome.ranking.standings]
     body: list[Row] = [
@@ -64,29 +65,36 @@ def examples(outcome: Outcome, looks: Looks) -> Section | None:
             ),
         ]
         for name in names
+        if name in outcome.agreement
     ]
+    masked = outcome.masked
     parts: list[Html] = []
     for side in outcome.partings:
-        parts.append(element("h3", f"{side.ours} right, {side.theirs} wrong: {side.count:,} pictures"))
+        said = f"{side.ours} ahead of {side.theirs}" if masked else f"{side.ours} right, {side.theirs} wrong"
+        parts.append(element("h3", f"{said}: {side.count:,} pictures"))
         if side.explained:
             parts.append(
                 paragraph(f"Beside each picture, where {' and '.join(side.explained)} looked.", tone="quiet")
             )
-        parts.append(gallery(side.shown, side=320, wide=True) if side.shown else paragraph("None to show."))
-    return Section(
-        title="Where they differ",
-        lead="The two best models, on pictures that most seeds of one get right and most of the other wrong.",
-        content=[
-            *parts,
-            element("h3", "How often two give the same answer"),
+        drawn = gallery(side.shown, side=WIDE if masked else 320, wide=not masked, alone=masked)
+        parts.append(drawn if side.shown else paragraph("None to show."))
+    if body:
+        parts += [
+            element("h3", f"How often two {'say the same of a pixel' if masked else 'give the same answer'}"),
             table("Agreement", ["", *names], body, sortable=False),
             paragraph(
                 "A model beside itself: how often two of its own seeds agree. ",
                 looks.link("agreement"),
                 tone="quiet",
             ),
-        ],
-    )
+        ]
+    lead = "The two best models, on pictures that most seeds of one get right and most of the other wrong."
+    if masked:
+        lead = (
+            f"The two best models, on pictures where one is ahead by {100 * AHEAD:.0f} points of mean IoU or "
+            "more over its seeds. Masks are those of the first seed."
+        )
+    return Section(title="Where they differ", lead=lead, content=parts)
 
 
 def classes(outcome: Outcome, looks: Looks) -> Section | None:
@@ -142,10 +150,11 @@ def robust(outcome: Outcome, looks: Looks) -> Section | None:
             words = f"{written(found.metric, worst.value)} ({interval(found.metric, worst)})"
             row.append(Cell(shown=words, order=worst.value))
         body.append(row)
+    shown = f" (of larger ones the middle, {found.part} pixels a side)" if found.part else ""
     return Section(
         title="On worse pictures",
         lead=f"{found.pictures:,} test pictures, made worse on purpose at three strengths (0: as they are), "
-        f"in the same way for all models; {found.seeds} "
+        f"in the same way for all models{shown}; {found.seeds} "
         + ("seed" if found.seeds == 1 else "seeds")
         + " each. None was trained for it beyond its own recipe.",
         content=[
@@ -162,21 +171,31 @@ def calibrated(outcome: Outcome, looks: Looks) -> Section | None:
     body: list[Row] = []
     for each in outcome.ranking.standings:
         found = outcome.calibration[each.name]
-        row: list[Html | str | Cell] = [
-            each.name,
-            Cell(shown=f"{found.temperature:.2f}", order=found.temperature),
-        ]
-        for metric in found.before:
+        row: list[Html | str | Cell] = [each.name]
+        if found.temperature is not None:
+            row.append(Cell(shown=f"{found.temperature:.2f}", order=found.temperature))
+        for metric in found.after:
             for values in (found.before, found.after):
-                value = values[metric]
-                words = f"{written(metric, value.value)} ({interval(metric, value)})"
-                row.append(Cell(shown=words, order=value.value))
+                if metric in values:
+                    value = values[metric]
+                    words = f"{written(metric, value.value)} ({interval(metric, value)})"
+                    row.append(Cell(shown=words, order=value.value))
         body.append(row)
-    header = ["Model", "Temperature", "Calibration error before", "after", "Log loss before", "after"]
+    one = next(iter(outcome.calibration.values()))
+    if one.temperature is None:
+        header = ["Model", *map(title_of, one.after)]
+        lead = "How far the confidence of pixels is from the share that is right; lower is better."
+    else:
+        header = ["Model", "Temperature"]
+        for metric in one.after:
+            header += [f"{title_of(metric)} before", "after"]
+        lead = (
+            "Each model's probabilities as it was trained, and after one temperature that was fitted on "
+            "validation pictures. Lower is better."
+        )
     return Section(
         title="Is confidence deserved?",
-        lead="Each model's probabilities as it was trained, and after one temperature that was fitted on "
-        "validation pictures. Lower is better.",
+        lead=lead,
         content=[table("Calibration", header, body), paragraph(looks.link("calibration"))],
     )
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vitrail.data.probe import sizes
+from vitrail.data.windows import views_for
 from vitrail.errors import UsageError
 from vitrail.models.anatomy import anatomy
 from vitrail.run.answer import answer_batch
@@ -86,7 +88,9 @@ def flops_of_epoch(experiment: Experiment) -> float:
     """Return the arithmetic of one epoch: training there and back, validation there."""
     preprocess = experiment.preprocess
     one = anatomy(contract_of(experiment).build(), preprocess.size, preprocess.channels).flops
-    return float(one * ((1 + BACKWARD) * len(experiment.splits.train) + len(experiment.splits.val)))
+    train, val = experiment.splits.train, experiment.splits.val
+    learned = len(train) * (experiment.recipe.data.windows or 1)
+    return float(one * ((1 + BACKWARD) * learned + len(val) * views_for(sizes(val), preprocess)))
 
 
 def seconds_of_epoch(experiments: Mapping[str, Experiment]) -> dict[str, float]:

@@ -18,9 +18,9 @@ _METRICS = ("ece", "log_loss")
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """One model's calibration error and log loss, and its mean temperature over seeds."""
+    """One model's calibration error and log loss, and its mean temperature over seeds, if it has one."""
 
-    temperature: float
+    temperature: float | None
     before: Mapping[str, Estimate]
     after: Mapping[str, Estimate]
 
@@ -34,14 +34,18 @@ class Calibration:
 
 
 def measure_calibration(found: Field, ranking: Ranking) -> dict[str, Calibration]:
-    """Return each model's calibration; nothing for a task whose answers have no temperature.
+    """Return each model's calibration; without what was before where answers have no temperature.
 
     What it is after the temperature, the ``ranking`` knows already.
     """
     task: Any = found.contract.task
-    if not hasattr(task, "cool"):
-        return {}
     known = {each.name: each.metrics for each in ranking.standings}
+    names = [name for name in _METRICS if name in task.orders]
+    if not hasattr(task, "cool"):
+        return {
+            each: Calibration(temperature=None, before={}, after={name: values[name] for name in names})
+            for each, values in known.items()
+        }
     result = {}
     for each in found.standing:
         temperatures = [read_contract(run.path).temperature for run in each.whole]
@@ -52,9 +56,7 @@ def measure_calibration(found: Field, ranking: Ranking) -> dict[str, Calibration
             drawn.append(metric.resampled())
         result[each.name] = Calibration(
             temperature=statistics.mean(temperatures),
-            before={
-                name: over_seeds([run.metrics[name] for run in drawn], drawn[0].again) for name in _METRICS
-            },
-            after={name: known[each.name][name] for name in _METRICS},
+            before={name: over_seeds([run.metrics[name] for run in drawn], drawn[0].again) for name in names},
+            after={name: known[each.name][name] for name in names},
         )
     return result

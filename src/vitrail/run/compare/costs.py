@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from vitrail.data.probe import sizes
+from vitrail.data.windows import views_for
 from vitrail.models.anatomy import Anatomy, anatomy
-from vitrail.models.vision import Vision
 from vitrail.run.answer import answer_batch, batch_of
 from vitrail.run.compare.field import Field
-from vitrail.run.compare.pictures import canvases, spread
-from vitrail.run.contract import WEIGHTS, Contract, load_model, read_contract
-from vitrail.run.engine import Engine, answering_engine, choose_device
+from vitrail.run.compare.pictures import Asked, canvases, loaded, spread
+from vitrail.run.contract import WEIGHTS
+from vitrail.run.engine import choose_device
 from vitrail.run.recipe import Recipe
 from vitrail.values import Frame
 
@@ -32,8 +33,9 @@ class Spending:
     """What a model costs. Times in seconds, memory and ``disk`` in bytes; means over its runs.
 
     ``latency`` is the time to answer one picture alone, ``answer_rate`` pictures a second in batches of 16,
-    both without decoding. ``memory`` is what training needs at its peak: on CUDA as measured, elsewhere
-    computed from the shapes (weights, gradients, optimizer, and what is kept for the way back).
+    both without decoding; of pictures that are seen in windows, from the times of windows. ``memory`` is what
+    training needs at its peak: on CUDA as measured, elsewhere computed from the shapes (weights, gradients,
+    optimizer, and what is kept for the way back).
     """
 
     parameters: int
@@ -53,18 +55,14 @@ class Spending:
 def measure_costs(found: Field, device: str = "auto") -> dict[str, Spending]:
     """Return what each entrant costs, its speed measured here in turn with the others'."""
     place = choose_device(device)
-    asked: dict[str, tuple[Vision, Engine, Contract]] = {}
-    for each in found.standing:
-        folder = each.whole[0].path
-        contract = read_contract(folder)
-        model, engine = load_model(folder, contract), answering_engine(contract.recipe, place)
-        engine.place(model)
-        asked[each.name] = model, engine, contract
+    asked = {each.name: loaded(each.name, each.whole[0].path, place) for each in found.standing}
     speeds = _in_turn(found, asked)
+    pictures_seen = [] if found.splits is None else sizes(found.splits.test)
     spent = {}
     for each in found.standing:
-        run, contract = each.whole[0], asked[each.name][2]
-        shape = anatomy(asked[each.name][0], contract.preprocess.size, contract.preprocess.channels)
+        run, preprocess = each.whole[0], asked[each.name].contract.preprocess
+        shape = anatomy(asked[each.name].model, preprocess.size, preprocess.channels)
+        parts = views_for(pictures_seen, preprocess)
         results, recipe = [some.result for some in each.whole], run.recipe()
         seconds = statistics.mean(result["train_seconds"] for result in results)
         pictures = statistics.mean(
@@ -73,11 +71,11 @@ def measure_costs(found: Field, device: str = "auto") -> dict[str, Spending]:
         on_cuda = recipe.environment is not None and recipe.environment.device == "cuda"
         spent[each.name] = Spending(
             parameters=shape.parameters,
-            flops=float(shape.flops),
+            flops=float(shape.flops * parts),
             train_seconds=seconds,
             train_rate=pictures / max(seconds, 1e-9),
-            latency=speeds[each.name][1],
-            answer_rate=16 / speeds[each.name][16],
+            latency=_seconds(speeds[each.name], parts),
+            answer_rate=16 / (speeds[each.name][16] * parts),
             memory=int(results[0]["peak_memory"]) if on_cuda else training_memory(shape, recipe),
             disk=(run.path / WEIGHTS).stat().st_size,
         )
@@ -105,26 +103,31 @@ def _fraction_of(found: Field) -> float:
     return first.recipe().data.fraction
 
 
-def _in_turn(
-    found: Field, asked: Mapping[str, tuple[Vision, Engine, Contract]]
-) -> dict[str, dict[int, float]]:
+def _seconds(taken: Mapping[int, float], parts: float) -> float:
+    """Return how long one picture takes that is seen in so many parts, which are answered together."""
+    least, most = BATCHES
+    return taken[least] + (parts - 1) * max(taken[most] - taken[least], 0.0) / (most - least)
+
+
+def _in_turn(found: Field, asked: Mapping[str, Asked]) -> dict[str, dict[int, float]]:
     """Return the median seconds that each model takes for a batch of each size, all asked in turn."""
     batches = {}
-    for name, (_, _, contract) in asked.items():
-        preprocess = contract.preprocess
+    for name, each in asked.items():
+        preprocess = each.contract.preprocess
         shown = list(canvases(found, preprocess, spread(len(found.keys), max(BATCHES))).values())
         if not shown:  # the data is gone: any picture takes as long
             blank = np.zeros((*preprocess.size, preprocess.channels), np.uint8)
-            shown = [(blank, Frame(size=preprocess.size, matrix=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0)))]
+            shown = [(blank, Frame(size=preprocess.size))]
         asked_for = [shown[index % len(shown)] for index in range(max(BATCHES))]
         batches[name] = {size: batch_of(*zip(*asked_for[:size], strict=True)) for size in BATCHES}
     taken: dict[str, dict[int, list[float]]] = {name: {size: [] for size in BATCHES} for name in asked}
     began = time.perf_counter()
     for number in range(ROUNDS + 1):
-        for name, (model, engine, contract) in asked.items():
+        for name, each in asked.items():
             for size, batch in batches[name].items():
                 started = time.perf_counter()
-                answer_batch(model, batch, engine, contract.preprocess)  # its answers wait for the device
+                # Its answers wait for the device:
+                answer_batch(each.model, batch, each.engine, each.contract.preprocess)
                 if number:  # the first round warms up
                     taken[name][size].append(time.perf_counter() - started)
         if number and time.perf_counter() - began > ENOUGH:

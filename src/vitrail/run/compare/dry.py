@@ -19,6 +19,7 @@ class Planned:
     """One model's part: its recipe in a line, its runs, and the arithmetic of all of them."""
 
     name: str
+    head: str
     settings: str
     canvas: tuple[int, ...]
     epochs: int
@@ -35,6 +36,7 @@ class DryRun:
     comparison: Comparison
     pictures: dict[str, int]
     planned: Sequence[Planned]
+    masked: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -49,6 +51,7 @@ class DryRun:
         rows = [
             (
                 each.name,
+                *([each.head] if self.masked else []),
                 each.settings,
                 "×".join(map(str, each.canvas)),
                 each.tries,
@@ -58,9 +61,12 @@ class DryRun:
             )
             for each in self.planned
         ]
-        columns = ("model", "begins with", "canvas", "tries", "runs", "parameters", "arithmetic")
+        head = ["head"] if self.masked else []
+        columns = ("model", *head, "begins with", "canvas", "tries", "runs", "parameters", "arithmetic")
         counts = ", ".join(f"{count:,} {part}" for part, count in self.pictures.items())
-        show_table(f"{self.comparison.where}: {counts}", columns, rows, right=(3, 4, 5, 6))
+        show_table(
+            f"{self.comparison.where}: {counts}", columns, rows, right=range(len(columns) - 4, len(columns))
+        )
         tell("Nothing was trained: leave --dry-run out to begin.")
 
 
@@ -82,6 +88,7 @@ def dry_run(comparison: Comparison, *, offline: bool = False) -> DryRun:
         planned.append(
             Planned(
                 name=name,
+                head=each.recipe.head.name,
                 settings=told(each.recipe).rsplit(",", 1)[0] + f", {epochs[name]} epochs",
                 canvas=each.preprocess.size,
                 epochs=epochs[name],
@@ -93,4 +100,5 @@ def dry_run(comparison: Comparison, *, offline: bool = False) -> DryRun:
         )
     splits = next(iter(experiments.values())).splits
     pictures = {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
-    return DryRun(comparison=comparison, pictures=pictures, planned=planned)
+    masked = splits.train.masked
+    return DryRun(comparison=comparison, pictures=pictures, planned=planned, masked=masked)

@@ -14,6 +14,7 @@ from vitrail.draw.overlay import overlay
 from vitrail.draw.page import Shown
 from vitrail.draw.sheet import to_image
 from vitrail.run.compare.field import Field
+from vitrail.run.compare.masks import pixel_agreement, show_masks
 from vitrail.run.compare.pictures import canvases
 from vitrail.run.compare.race import Entrant
 from vitrail.run.contract import load_model, read_contract
@@ -23,13 +24,18 @@ from vitrail.run.folder import Run
 
 MOST = 8
 """Pictures shown of each side."""
+MASKS, AHEAD = 4, 0.05
+"""The same of masks, which are wide; and by how much a mask has to be better for its picture to count."""
 SIDE = 160
 """The least height of a picture on the page, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parting:
-    """Pictures that ``ours`` got right and ``theirs`` wrong, over all seeds, and how many there are."""
+    """Pictures that ``ours`` got right and ``theirs`` wrong, over all seeds, and how many there are.
+
+    Of masks, which are rarely all right or all wrong: those on which it is ahead by `AHEAD` or more.
+    """
 
     ours: str
     theirs: str
@@ -38,11 +44,20 @@ class Parting:
     explained: Sequence[str]
 
 
-def agreement(found: Field) -> dict[str, dict[str, float]]:
+def agreement(found: Field, device: str = "auto") -> dict[str, dict[str, float]]:
     """Return in which share of pictures any two models give the same answer, on average over their runs.
 
-    A model beside itself is how often two of its seeds agree; with one seed that is not a number.
+    Of masks it is the share of pixels. A model beside itself is how often two of its seeds agree; with one
+    seed that is not a number.
     """
+    names = [each.name for each in found.standing]
+    if found.contract.task.masked:
+        counted = pixel_agreement(found, device)
+        return {
+            one: {other: float(np.mean(counted.get((one, other), np.nan))) for other in names}
+            for one in names
+            if counted
+        }
     codes: dict[Any, int] = {}  # numbers compare faster than answers
 
     def coded(run: Run) -> np.ndarray:
@@ -66,17 +81,25 @@ def part(found: Field, ours: str, theirs: str, device: str = "auto") -> list[Par
     """Return both sides of two models' disagreement; without pictures when the data is gone."""
     by_name = {each.name: each for each in found.standing}
     marks = {name: _marks(found, by_name[name]) for name in (ours, theirs)}
+    masked = found.contract.task.masked
     sides = []
     for one, other in ((ours, theirs), (theirs, ours)):
         gap = marks[one] - marks[other]
         places = [place for place in np.argsort(-gap, kind="stable").tolist() if gap[place] > 0]
         explained: list[str] = []
-        shown = _show(found, [by_name[one], by_name[other]], places[: 2 * MOST], explained, device)
+        pair = [by_name[one], by_name[other]]
+        if masked:
+            count = int((gap >= AHEAD).sum())
+            both = marks[one], marks[other]
+            shown = show_masks(found, pair, places[: min(MASKS, count)], both, device)
+        else:
+            count = int(((marks[one] > 0.5) & (marks[other] <= 0.5)).sum())
+            shown = _show(found, pair, places[: 2 * MOST], explained, device)
         sides.append(
             Parting(
                 ours=one,
                 theirs=other,
-                count=int(((marks[one] > 0.5) & (marks[other] <= 0.5)).sum()),
+                count=count,
                 shown=shown[:MOST],
                 explained=explained,
             )

@@ -7,13 +7,13 @@ classes. All three are checked, the last two by name and by content.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from vitrail.contracts import Samples
+from vitrail.contracts import Samples, Task
 from vitrail.data.names import few
 from vitrail.data.split import Splits
 from vitrail.errors import UsageError, VitrailError
@@ -82,17 +82,22 @@ def _distinct(recipes: Sequence[Recipe]) -> list[str]:
         if rivals:
             plain = recipe.to_dict()
             changed = {line.split(":")[0] for each in rivals for line in differences(each.to_dict(), plain)}
-            parts = [f"{key.split('.')[-1]} {_at(plain, key)}" for key in sorted(changed)]
-            name = f"{name} ({few(parts, 3)})"
+            name = f"{name} ({few([_told(plain, key) for key in _telling(changed)], 3)})"
         names.append(name)
     return names
 
 
-def _at(plain: Mapping[str, object], key: str) -> object:
+def _telling(changed: Collection[str]) -> list[str]:
+    """Return the keys that say most: what another head, or another part, can be told is not one of them."""
+    others = tuple(key.removesuffix("name") for key in changed if key.endswith(".name"))
+    return sorted(key for key in changed if key.endswith(".name") or not key.startswith(others))
+
+
+def _told(plain: Mapping[str, object], key: str) -> str:
     value: object = plain
     for part in key.split("."):
         value = value[part]  # type: ignore[index]
-    return value
+    return f"{key.removesuffix('.name').split('.')[-1]} {value}"
 
 
 def set_side_by_side(entrants: Sequence[Entrant]) -> Field:
@@ -107,8 +112,6 @@ def set_side_by_side(entrants: Sequence[Entrant]) -> Field:
         raise VitrailError(f"there is no finished run to compare. {reasons}")
     contracts = {run.path: read_contract(run.path) for run in runs}
     first = contracts[runs[0].path]
-    if first.task.masked:
-        raise UsageError(f"{runs[0].path} answers masks: only classifiers can be compared.")
     for run in runs[1:]:
         _same_question(runs[0], first, run, contracts[run.path])
     multi = bool(first.recipe.task.multi)
@@ -126,7 +129,7 @@ def set_side_by_side(entrants: Sequence[Entrant]) -> Field:
             "trained on test pictures of others could not be checked."
         )
     answers = {path: _in_order(each, keys) for path, each in found.items()}
-    _same_labels(answers)
+    _same_truths(answers, first.task)
     splits = next((splits for splits in parts.values() if splits is not None), None)
     return Field(entrants=entrants, contract=first, keys=keys, answers=answers, splits=splits, notes=notes)
 
@@ -169,22 +172,20 @@ def _in_order(answers: Answers, keys: Sequence[str]) -> Answers:
     """Return answers in the order of keys."""
     place = {key: index for index, key in enumerate(answers.keys)}
     rows = np.array([place[key] for key in keys])
-    assert answers.targets is not None, "what was read has targets"
     return Answers(
         keys=list(keys),
         answers=[answers.answers[row] for row in rows.tolist()],
-        targets=answers.targets[rows],
+        targets=None if answers.targets is None else answers.targets[rows],
         groups=None if answers.groups is None else answers.groups[rows],
     )
 
 
-def _same_labels(answers: Mapping[Path, Answers]) -> None:
+def _same_truths(answers: Mapping[Path, Answers], task: Task) -> None:
     """Refuse runs that were tested with different labels of the same pictures."""
     (first, known), *others = answers.items()
-    assert known.targets is not None, "what was read has targets"
+    truths = task.truths(known.answers, known.targets)
     for path, each in others:
-        assert each.targets is not None, "what was read has targets"
-        wrong = np.flatnonzero((known.targets != each.targets).any(axis=1))
+        wrong = np.flatnonzero((truths != task.truths(each.answers, each.targets)).any(axis=1))
         if len(wrong):
             names = few([known.keys[row] for row in wrong[:5].tolist()])
             raise VitrailError(

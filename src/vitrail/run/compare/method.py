@@ -18,9 +18,9 @@ BOOTSTRAP = (
     "Over pictures, intervals come from 1,000 bootstrap resamples, the same for all models, so that "
     "differences are paired. Over seeds, from the variance between runs less what the pictures explain of "
     "it, with Student's quantiles; both parts add up. Differences count as shown when their p value, with "
-    "Holm's correction for all pairs, is below 0.05. With one run a model, McNemar's exact test stands "
-    "beside them."
+    "Holm's correction for all pairs, is below 0.05."
 )
+MCNEMAR = " With one run a model, McNemar's exact test stands beside them."
 
 
 def care(outcome: Outcome, looks: Looks) -> Section:
@@ -28,14 +28,16 @@ def care(outcome: Outcome, looks: Looks) -> Section:
     parts: list[Html] = []
     comparison = outcome.comparison
     body: list[Row] = []
+    header = ["Model", *(["Head"] if outcome.masked else []), "Learned with", "Canvas", "Tuning", "Runs"]
     for each in outcome.entrants:
         if each.whole:
             recipe = each.whole[0].recipe()
             size = " × ".join(map(str, recipe.image_size or ()))
-            body.append([each.name, told(recipe), size, recipe.tune.mode or "full", f"{len(each.whole)}"])
-    parts.append(
-        table("Settings", ["Model", "Learned with", "Canvas", "Tuning", "Runs"], body, sortable=False)
-    )
+            head = [recipe.head.name] if outcome.masked else []
+            body.append(
+                [each.name, *head, told(recipe), size, recipe.tune.mode or "full", f"{len(each.whole)}"]
+            )
+    parts.append(table("Settings", header, body, sortable=False))
     if comparison is not None:
         spent = comparison.budget or "as many epochs as the recipe that asks for most"
         parts.append(
@@ -81,7 +83,7 @@ def making(outcome: Outcome, looks: Looks) -> Section:  # noqa: ARG001
     here = outcome.environment
     spent = outcome.seconds
     lines = [
-        BOOTSTRAP,
+        BOOTSTRAP + ("" if outcome.masked else MCNEMAR),
         f"Made with Vitrail {here.get('vitrail')}, torch {here.get('torch')}, Python {here.get('python')} on "
         f"{here.get('processor')}, {here.get('threads')} threads, {here.get('precision')}. The training runs "
         f"took {duration(spent.get('training', 0.0))}, what compares them "

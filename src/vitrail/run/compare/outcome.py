@@ -29,6 +29,7 @@ class Outcome:
     """What was compared and what came of it. Parts that there are not are empty or None.
 
     ``curves`` has for each model the number of training pictures and the first metric, by fraction.
+    ``masked`` says that each pixel was answered, and not pictures as a whole.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Outcome:
     notes: Sequence[str] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     made: str = ""
+    masked: bool = False
 
     @property
     def seeds(self) -> int:
@@ -126,9 +128,10 @@ def find_out(
         ranking=ranking,
         costs=costs,
         calibration=measure_calibration(found, ranking),
-        agreement=agreement(found) if len(ranked) > 1 else {},
+        agreement=agreement(found, device) if len(ranked) > 1 else {},
         partings=partings,
         classes=found.contract.classes,
+        masked=found.contract.task.masked,
         sizes=sizes | {"test": len(found.keys)},
         environment=environment_of(found.standing) | {"python": platform.python_version()},
         curves=_curves(found),

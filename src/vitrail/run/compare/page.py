@@ -24,7 +24,7 @@ from vitrail.run.compare import apart, method, spent
 from vitrail.run.compare.outcome import Outcome
 from vitrail.run.compare.tables import Table, tables
 from vitrail.run.compare.verdict import difference_in_words, reservations, short, verdict
-from vitrail.run.content import digits_of, interval, is_share, title_of, written
+from vitrail.run.content import digits_of, in_text, interval, is_share, title_of, written
 from vitrail.run.files import write_atomic
 from vitrail.run.findings import metric_cell
 from vitrail.run.folder import REPORT
@@ -145,7 +145,7 @@ def pairs(outcome: Outcome, looks: Looks) -> Section | None:
         return None
     share = is_share(ranking.first)
     rows = [(f"{pair.ours} - {pair.theirs}", pair.found.estimate, pair.shown) for pair in found]
-    drawing = differences(rows, title=f"difference in {title_of(ranking.first).lower()}", points=share)
+    drawing = differences(rows, title=f"difference in {in_text(ranking.first)}", points=share)
     tested = any(pair.mcnemar is not None for pair in found)
     body: list[Row] = []
     for pair in found:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ class Comparison:
     """The models, by whatever names they have."""
     recipes: tuple[str, ...] = ()
     """A recipe for all, or one for each: a name or a file (default: each family's own)."""
+    heads: tuple[str, ...] = ()
+    """A head for all, or one for each; of a single model each (default: the task's)."""
     seeds: int = SEEDS
     """Runs of each model, with the seeds 0, 1, ..."""
     budget: str | None = None
@@ -48,17 +50,22 @@ class Comparison:
         check_limits(self, "", {"seeds": (1, None), "tries": (1, None)})
         if len(self.models) < 1:
             raise UsageError("which models? Name them: vitrail compare DATA --models A B")
-        if len(self.recipes) not in (0, 1, len(self.models)):
-            raise UsageError(
-                f"--recipes: {len(self.recipes)} for {len(self.models)} models. "
-                "Name one for all, or one for each."
-            )
+        for flag, given in (("recipes", self.recipes), ("head", self.heads)):
+            if len(given) not in (0, 1, self.count):
+                raise UsageError(
+                    f"--{flag}: {len(given)} for {self.count} models. Name one for all, or one for each."
+                )
         if not self.fractions or not all(0 < share <= 1 for share in self.fractions):
             raise UsageError(
                 f"--fractions {' '.join(map(str, self.fractions))}: shares are above 0 and up to 1."
             )
         if self.budget is not None:
             parse_budget(self.budget)
+
+    @property
+    def count(self) -> int:
+        """How many are compared: the models, or as many as there are heads of the only one."""
+        return len(self.heads) if len(self.models) == 1 and self.heads else len(self.models)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -106,17 +113,29 @@ def contestants(comparison: Comparison, *, offline: bool = False) -> list[Contes
     """Return each model with its recipe, all on the same split and the same pictures."""
     options = {"data.split_seed": 0, **comparison.options, "seed": 0}
     found = []
-    for index, model in enumerate(comparison.models):
-        which = comparison.recipes[index % len(comparison.recipes)] if comparison.recipes else None
-        recipe = compose(comparison.where, model, which, options, offline=offline)
-        several = comparison.models.count(model) > 1
-        name = f"{model} ({Path(which).stem})" if several and which else model
+    models, recipes, heads = (
+        _each(given, comparison.count) for given in (comparison.models, comparison.recipes, comparison.heads)
+    )
+    for model, which, head in zip(models, recipes, heads, strict=True):
+        own = options | ({"head.name": head} if head else {})
+        recipe = compose(comparison.where, model, which, own, offline=offline)
+        several, alone = models.count(model) > 1, len(comparison.models) == 1
+        apart = [Path(which).stem] if which and several and len(set(recipes)) > 1 else []
+        apart += [head] if head and (alone or (several and len(set(heads)) > 1)) else []
+        name = f"{model} ({', '.join(apart)})" if apart else str(model)
         found.append(Contestant(name=name, recipe=recipe))
     names = [each.slug for each in found]
     for each in found:
         if names.count(each.slug) > 1:
-            raise UsageError(f"{each.name} is named twice with the same recipe. Take one of them out.")
+            raise UsageError(
+                f"{each.name} is named twice with the same recipe and head. Take one of them out."
+            )
     return found
+
+
+def _each(given: Sequence[str], count: int) -> list[str | None]:
+    """Return what is given for each of so many: one for all, one for each, or nothing."""
+    return [given[index % len(given)] if given else None for index in range(count)]
 
 
 def candidates(settled: Recipe, tries: int) -> list[tuple[str, Recipe]]:

@@ -212,12 +212,14 @@ def _adjusted(pairs: Sequence[Pair]) -> list[Pair]:
 def _marks(found: Field, ranked: Sequence[str]) -> dict[str, np.ndarray]:
     """Return what single runs got right, for McNemar's test: of models with one run, and without groups."""
     by_name = {each.name: each for each in found.standing}
-    marks = {}
+    task: Task = found.contract.task
+    marks: dict[str, np.ndarray] = {}
+    if task.masked:  # a mask is neither right nor wrong
+        return marks
     for name in ranked:
         answers = found.answers[by_name[name].whole[0].path]
-        assert answers.targets is not None, "what was read has targets"
         if len(by_name[name].whole) == 1 and answers.groups is None:
-            mark = found.contract.task.marks(answers.answers, answers.targets)
+            mark = task.marks(answers.answers, answers.targets)
             if set(np.unique(mark)) <= {0.0, 1.0}:
                 marks[name] = mark > 0.5
     return marks

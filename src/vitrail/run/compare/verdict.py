@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from vitrail.data.names import few
 from vitrail.run.compare.statistics import Pair, Ranking
-from vitrail.run.content import is_share, title_of
+from vitrail.run.content import in_text, is_share
 
 
 def difference_in_words(pair: Pair, *, pairs: int = 1) -> str:
@@ -18,7 +18,7 @@ def difference_in_words(pair: Pair, *, pairs: int = 1) -> str:
     worse = pair.theirs if pair.better == pair.ours else pair.ours
     value, reach = abs(pair.found.value), pair.found.reach
     if not math.isfinite(value + reach):
-        return f"{pair.ours} and {pair.theirs}: nothing can be said about {title_of(pair.metric).lower()}."
+        return f"{pair.ours} and {pair.theirs}: nothing can be said about {in_text(pair.metric)}."
     ends = f"{_number(pair, value - reach)} to {_number(pair, value + reach)}"
     unseen = f"with this test set a difference under {_number(pair, reach)} could not have been seen"
     if pair.shown:
@@ -69,7 +69,7 @@ def _number(pair: Pair, value: float) -> str:
 
 def _amount(pair: Pair, value: float) -> str:
     unit = " points" if is_share(pair.metric) else " nats" if pair.metric == "log_loss" else ""
-    of = "" if pair.metric == "accuracy" else f" of {title_of(pair.metric).lower()}"
+    of = "" if pair.metric == "accuracy" else f" of {in_text(pair.metric)}"
     return f"{_number(pair, value)}{unit}{of}"
 
 

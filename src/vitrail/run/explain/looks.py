@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,10 +43,12 @@ def look(
     preprocess: Preprocess,
     canvases: Sequence[np.ndarray],
     *,
+    about: Sequence[Any] | None = None,
     judged: bool = False,
 ) -> Looks | None:
     """Explain the answers to canvases (uint8 ``h w c``) by the first method that suits the model.
 
+    ``about`` says of each what is explained instead of its answer.
     None when there are no canvases, and for a model that no method is for: a page does without.
     """
     for method in preferred(model) if len(canvases) else ():
@@ -54,12 +57,13 @@ def look(
             heats: list[Heat] = []
             marks: list[tuple[float, float]] = []
             for first in range(0, len(canvases), AT_ONCE):
-                batch = engine.ready(batch_of(canvases[first : first + AT_ONCE]), preprocess)
+                part = slice(first, first + AT_ONCE)
+                batch = engine.ready(batch_of(canvases[part]), preprocess)
                 with torch.no_grad():
-                    about = ask(model, batch, None)[1]
-                some = explainer(model, batch, about)
+                    asked = ask(model, batch, about[part] if about else None)[1]
+                some = explainer(model, batch, asked)
                 heats += some
-                marks += _judge(model, batch, some, about) if judged else []
+                marks += _judge(model, batch, some, asked) if judged else []
         except UsageError:
             continue
         road, random = np.mean(marks, axis=0).tolist() if marks else (float("nan"),) * 2
