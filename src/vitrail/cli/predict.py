@@ -15,9 +15,10 @@ from vitrail.cli.say import emit, tell
 from vitrail.data.faults import Unreadable
 from vitrail.data.names import storable
 from vitrail.errors import UsageError, VitrailError
+from vitrail.run.asked import find_pictures
 from vitrail.run.files import write_atomic
 from vitrail.run.kept_masks import MaskKeeper
-from vitrail.run.predict import Predictor, find_pictures
+from vitrail.run.predict import Predictor
 from vitrail.run.progress import follow, reporter
 from vitrail.values import Mask
 

@@ -20,7 +20,8 @@ from vitrail.explain.faithfulness import HEAT, Judge, Trust
 from vitrail.values import Answer, Batch, Frame, Heat, Label, Mask
 
 if TYPE_CHECKING:
-    from vitrail.run.predict import Picture, Predictor
+    from vitrail.run.asked import Picture
+    from vitrail.run.predict import Predictor
 
 AT_ONCE = 8
 """Pictures explained together: gradients need several times the memory of answers."""
