@@ -211,7 +211,7 @@ class Label:
 
 
 STRIP = 2**22
-"""How many pixels of a large mask are worked on at once."""
+"""How many pixels of a large picture are worked on at once."""
 IGNORED = 255
 """In the pixels of a mask that is a target: nobody knows, or nobody asks. It is no class."""
 

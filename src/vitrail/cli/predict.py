@@ -55,6 +55,8 @@ class PredictWords(Common):
     """Pictures answered at a time."""
     merge: int = 0
     """Tokens that each layer of a Vision Transformer merges with others like them: faster (0: none)."""
+    overlap: int | None = None
+    """Pixels that windows of a large picture share with the next (default: a quarter of their side)."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
     offline: bool = False
@@ -65,10 +67,17 @@ def run(argv: Sequence[str]) -> None:
     """Answer and print, or write."""
     words = parse(PredictWords(), argv, verb="predict", about=ABOUT, examples=EXAMPLES)
     predictor = Predictor.load(
-        words.run, device=words.device, batch=words.batch, merge=words.merge, offline=words.offline
+        words.run,
+        device=words.device,
+        batch=words.batch,
+        merge=words.merge,
+        overlap=words.overlap,
+        scores=False,  # nothing that is written tells how sure a pixel is
+        offline=words.offline,
     )
     files = find_pictures(words.pictures)
-    stream = follow(reporter(), "answering", predictor.stream(files), len(files))
+    progress = reporter()
+    stream = follow(progress, "answering", predictor.stream(files, progress), len(files))
     keeper = MaskKeeper(folder=Path(words.out)) if words.out is not None else None
     masked = predictor.contract.task.masked
     if words.format == "hf" and masked:

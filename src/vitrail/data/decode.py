@@ -34,7 +34,7 @@ from PIL import Image
 
 from vitrail.data.faults import Unreadable, check_png, name_fault
 from vitrail.data.header import TURNS, identify, open_source, read_orientation, silence
-from vitrail.values import Size, Source
+from vitrail.values import STRIP, Size, Source
 
 MAX_PIXELS = 500_000_000
 PHOTOMETRIC, WHITE_IS_ZERO, BITS = 262, 0, 258
@@ -184,10 +184,21 @@ def _upright(pixels: np.ndarray, orientation: int, size: Size, scale: int) -> De
 
 
 def _to_bytes(image: Image.Image, channels: int) -> np.ndarray:
-    """Return uint8 ``h w c`` by the table at the head of this file."""
+    """Return uint8 ``h w c`` by the table at the head of this file, strip by strip of a large picture."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = Image.fromarray(_scale_deep(image))
-    elif image.has_transparency_data:
+    (width, height), rows = image.size, max(1, STRIP // image.width)
+    if rows >= height:
+        return _convert(image, channels)
+    pixels = np.empty((height, width, channels), np.uint8)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        pixels[top:bottom] = _convert(image.crop((0, top, width, bottom)), channels)
+    return pixels
+
+
+def _convert(image: Image.Image, channels: int) -> np.ndarray:
+    if image.has_transparency_data:
         alpha = image.convert("LA") if image.mode == "La" else image
         alpha = alpha.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), alpha).convert("RGB")
@@ -213,7 +224,11 @@ def _scale_deep(image: Image.Image) -> np.ndarray:
 def _scale(values: np.ndarray, top: int | None = None) -> np.ndarray:
     """Return any numbers as uint8: from 0 to ``top``, or by the rules for numbers without a range."""
     if top is not None:
-        return np.rint(values * np.float32(255 / top)).astype(np.uint8)
+        scaled, rows = np.empty(values.shape, np.uint8), max(1, STRIP // values[0].size)
+        for first in range(0, len(values), rows):
+            strip = slice(first, first + rows)
+            scaled[strip] = np.rint(values[strip] * np.float32(255 / top))
+        return scaled
     floating = values.dtype.kind == "f"
     finite = values[np.isfinite(values)] if floating else values
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)

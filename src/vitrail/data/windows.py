@@ -104,6 +104,8 @@ def overlap_of(preprocess: Preprocess, wanted: int | None = None) -> int:
     return wanted
 
 
+Rows = Callable[[int, int], Loaded]
+"""What gives rows of a picture, from and up to, and perhaps others: ``covers`` says which."""
 Corner = tuple[int, int]
 """The upper left corner of a window on its picture: y, x."""
 View = tuple[np.ndarray, Frame]
@@ -119,7 +121,7 @@ class Windows:
     """
 
     preprocess: Preprocess
-    rows: Callable[[int, int], Loaded]
+    rows: Rows
     size: Size
     corners: Sequence[Corner]
     overlap: int
@@ -151,14 +153,24 @@ def look(
     return replace(_windows(preprocess, regions.size, regions.rows, overlap), read=True)
 
 
+def rows_reader(preprocess: Preprocess, source: Source | Image.Image) -> Rows:
+    """Return what gives some rows of a source, and others if need be: read, or of the picture decoded whole.
+
+    ``preprocess`` is of ``fit`` "tile". Raises ``Unreadable``, and so may what is returned.
+    """
+    regions = open_regions(source, preprocess)
+    if regions is not None:
+        return regions.rows
+    loaded = preprocess.load(source)
+    return lambda _, __: loaded
+
+
 def windows_of(preprocess: Preprocess, loaded: Loaded, overlap: int | None = None) -> Windows:
     """Return the windows that cover a picture."""
     return _windows(preprocess, loaded.size, lambda _, __: loaded, overlap)
 
 
-def _windows(
-    preprocess: Preprocess, size: Size, rows: Callable[[int, int], Loaded], overlap: int | None
-) -> Windows:
+def _windows(preprocess: Preprocess, size: Size, rows: Rows, overlap: int | None) -> Windows:
     shared = overlap_of(preprocess, overlap)
     found = corners(size, preprocess.size, shared, STEP)
     return Windows(preprocess=preprocess, rows=rows, size=size, corners=found, overlap=shared)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import io
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from vitrail.data.decode import decode_upright
+from vitrail.data.decode import MAX_PIXELS
+from vitrail.data.preprocess import Preprocess
+from vitrail.data.windows import rows_reader
 from vitrail.draw.masks import index_png, mask_over
-from vitrail.run.files import write_atomic
-from vitrail.values import Mask, Source
+from vitrail.run.files import replacing
+from vitrail.values import STRIP, Mask, Source
+
+SHOWN = 2**24
+"""The most pixels of a picture in colours, which is looked at and not measured."""
 
 
 @dataclass(kw_only=True)
@@ -35,16 +40,14 @@ class MaskKeeper:
             files = {}
             for each, layer in zip(mask.names, mask.values, strict=True):
                 files[each] = f"{stem}.{each.replace('/', '_')}.mask.png"
-                self._write(files[each], _png(Image.fromarray(layer.astype(np.uint8) * 255)))
+                self._write(files[each], Image.fromarray(layer.view(np.uint8) * np.uint8(255)))
             written: dict[str, Any] = {"masks": files}
         else:
-            draft = io.BytesIO()
-            index_png(mask, draft)
             written = {"mask": f"{stem}.mask.png"}
-            self._write(written["mask"], draft.getvalue())
-        picture = Image.fromarray(decode_upright(source, 3).pixels)
+            with replacing(self.folder / written["mask"]) as draft, draft.open("wb") as file:
+                index_png(mask, file)
         written["overlay"] = f"{stem}.overlay.png"
-        self._write(written["overlay"], _png(mask_over(picture, mask)))
+        self._write(written["overlay"], mask_over(*reduced(source, mask)))
         return {**mask.to_dict(), "classes": list(mask.names), **written}
 
     def _free(self, stem: str) -> str:
@@ -54,11 +57,32 @@ class MaskKeeper:
         self.taken.add(name)
         return name
 
-    def _write(self, name: str, data: bytes) -> None:
-        write_atomic(self.folder / name, data)
+    def _write(self, name: str, image: Image.Image) -> None:
+        with replacing(self.folder / name) as draft:
+            image.save(draft, "PNG")
 
 
-def _png(image: Image.Image) -> bytes:
-    draft = io.BytesIO()
-    image.save(draft, "PNG")
-    return draft.getvalue()
+def reduced(source: Source, mask: Mask) -> tuple[np.ndarray, Mask]:
+    """Return a picture, uint8 ``h w 3``, and its mask, both by a whole number smaller if they are large.
+
+    Then they have at most `SHOWN` pixels: means of those of the picture, and one class for each.
+    """
+    height, width = mask.size
+    times = math.ceil(math.sqrt(height * width / SHOWN))
+    limit = max(MAX_PIXELS, height * width)  # what was answered was not too large
+    preprocess = Preprocess(size=mask.size, fit="tile", max_pixels=limit)
+    rows_of = rows_reader(preprocess, source)
+    small = np.empty((-(-height // times), -(-width // times), 3), np.uint8)
+    rows = max(1, STRIP // width // times)
+    for first in range(0, len(small), rows):
+        top, bottom = first * times, min((first + rows) * times, height)
+        part = rows_of(top, bottom)
+        strip = part.picture[top - part.covers[1] : bottom - part.covers[1]]
+        small[first : first + rows] = np.asarray(Image.fromarray(strip).reduce(times))
+    down, across = (
+        np.minimum(np.arange(count) * times + times // 2, side - 1)
+        for count, side in zip(small.shape[:2], mask.size, strict=True)
+    )
+    if times == 1:
+        return small, mask
+    return small, replace(mask, values=mask.values[..., down[:, None], across], scores=None)
