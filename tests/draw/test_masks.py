@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
+from vitrail.draw import masks
 from vitrail.draw.masks import error, index_png, mask_over, palette_of, truth_answer_error
 from vitrail.values import IGNORED, Mask
 
@@ -69,3 +70,11 @@ def test_side_by_side():
     names = ("background", *(f"a class of a rather long name {k}" for k in range(40)))
     many = Mask(names=names, values=(np.arange(120 * 160) % 41).reshape(120, 160).astype(np.uint8), source=0)
     assert truth_answer_error(PICTURE, many).height > whole.height
+
+
+def test_strips_show_no_border(monkeypatch):
+    mask = answer()
+    whole = np.asarray(mask_over(PICTURE, mask))
+    monkeypatch.setattr(masks, "STRIP", 160 * 7)
+    assert np.array_equal(np.asarray(mask_over(PICTURE, mask)), whole)
+    assert np.array_equal(np.asarray(mask_over(PICTURE, answer(multi=True))), whole)

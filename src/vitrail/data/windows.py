@@ -201,5 +201,7 @@ def _starts(side: int, window: int, overlap: int, multiple: int, *, shifted: boo
     last = -(-(side - window) // multiple) * multiple  # rounded up: it may end beyond the picture
     if not shifted:
         return [*range(0, last, step), last]
-    half = max(min(step, last) // 2 // multiple, 1) * multiple
+    while multiple > max(1, min(step, last) // 2):  # as above
+        multiple //= 2
+    half = min(step, last) // 2 // multiple * multiple
     return sorted({0, *range(half, last, step), last})
