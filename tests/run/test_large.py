@@ -18,7 +18,7 @@ from vitrail.data.windows import overlap_of, windows_of
 from vitrail.errors import UsageError
 from vitrail.heads.dense import Dense, Pixelwise
 from vitrail.heads.pixel_losses import PixelLoss
-from vitrail.run import kept_masks, tiles
+from vitrail.run import kept_masks
 from vitrail.run.compose import compose
 from vitrail.run.contract import Contract
 from vitrail.run.engine import Engine
@@ -187,7 +187,6 @@ def test_parts_that_are_read_are_answered_as_the_whole(files):
 def test_a_large_picture_is_never_held(tmp_path, monkeypatch):
     """Not as a whole: what NumPy holds is the answer, and rows."""
     monkeypatch.setattr(regions, "LARGE", 1_000_000)
-    monkeypatch.setattr(tiles, "ROOM", 500_000)
     side = (4096, 1536)
     path = tmp_path / "large.tif"
     tile = np.ascontiguousarray(PICTURE[:256, :256])

@@ -19,8 +19,8 @@ from vitrail.run.progress import Progress, Silent, follow
 from vitrail.values import Batch, Frame, Mask
 
 FAR = sys.maxsize
-ROOM = 2_000_000
-"""Pixels of windows that are looked at together."""
+ROOM, ROOM_OF_PROCESSOR = 2_000_000, 500_000
+"""Pixels of windows that are looked at together; a processor is as fast with few, and they take memory."""
 
 Part = tuple[Frame, Tensor]
 """Where a window lies, and the logits ``c h w`` of its pixels."""
@@ -58,7 +58,8 @@ def answer_windows(
 
 def logits_of(model: Vision, views: Iterable[View], engine: Engine, preprocess: Preprocess) -> Iterator[Part]:
     """Yield the logits of each window, some worked out together."""
-    some = max(1, ROOM // (preprocess.size[0] * preprocess.size[1]))
+    room = ROOM_OF_PROCESSOR if engine.device.type == "cpu" else ROOM
+    some = max(1, room // (preprocess.size[0] * preprocess.size[1]))
     waiting = iter(views)
     while together := list(islice(waiting, some)):
         part = Batch(keys=(), pixels={"image": stack([canvas for canvas, _ in together])})
