@@ -221,3 +221,11 @@ def test_pictures_in_colours_are_reduced(files, monkeypatch):
         assert overlay.size == (160, 118)
     with Image.open(keeper.folder / told["mask"]) as kept:
         assert np.array_equal(np.asarray(kept), values)
+
+
+def test_areas_are_counted_in_strips(monkeypatch):
+    values = np.random.default_rng(0).integers(0, 3, (50, 40)).astype(np.uint8)
+    areas = Mask(names=NAMES, values=values, source=0).areas
+    monkeypatch.setattr("vitrail.values.STRIP", 40 * 7)
+    assert Mask(names=NAMES, values=values, source=0).areas == areas
+    assert areas == {name: int((values == index).sum()) for index, name in enumerate(NAMES)}
