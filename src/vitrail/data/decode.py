@@ -101,8 +101,12 @@ def decode_upright(
     target: Size | None = None,
     max_pixels: int = MAX_PIXELS,
     frames: Frames = "first",
+    times: int = 1,
 ) -> Decoded:
-    """Do as ``decode``, and tell also which part of the original the pixels cover."""
+    """Do as ``decode``, and tell also which part of the original the pixels cover.
+
+    A file may be wanted so many ``times`` smaller, to be looked at: its pixels are means then.
+    """
     if isinstance(source, np.ndarray):
         pixels = _from_array(source, channels, max_pixels)
         height, width = pixels.shape[:2]
@@ -112,7 +116,7 @@ def decode_upright(
     with open_source(source) as file:
         where = "bytes in memory" if isinstance(source, bytes) else str(source)
         try:
-            return _from_file(file, where, channels, target, max_pixels, frames)
+            return _from_file(file, where, channels, target, max_pixels, frames, times)
         except Unreadable:
             raise
         except Exception as error:  # Pillow's plugins raise a dozen types for a broken file
@@ -120,7 +124,13 @@ def decode_upright(
 
 
 def _from_file(
-    file: IO[bytes], where: str, channels: int, target: Size | None, max_pixels: int, frames: Frames
+    file: IO[bytes],
+    where: str,
+    channels: int,
+    target: Size | None,
+    max_pixels: int,
+    frames: Frames,
+    times: int,
 ) -> Decoded:
     with identify(file) as image:
         _check(image, file, where, max_pixels, frames)
@@ -134,7 +144,8 @@ def _from_file(
         else:
             image.load()
             scale, (width, height) = 1, image.size  # Pillow turns a TIFF while it loads it
-        return _upright(_to_bytes(image, channels), read_orientation(image), (height, width), scale)
+        pixels = _to_bytes(image, channels, times)
+        return _upright(pixels, read_orientation(image), (height, width), scale * times)
 
 
 def _from_image(image: Image.Image, channels: int, max_pixels: int, frames: Frames) -> Decoded:
@@ -183,17 +194,21 @@ def _upright(pixels: np.ndarray, orientation: int, size: Size, scale: int) -> De
     return Decoded(pixels=upright, size=size, covers=(left, top, right, bottom))
 
 
-def _to_bytes(image: Image.Image, channels: int) -> np.ndarray:
+def _to_bytes(image: Image.Image, channels: int, times: int = 1) -> np.ndarray:
     """Return uint8 ``h w c`` by the table at the head of this file, strip by strip of a large picture."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = Image.fromarray(_scale_deep(image))
-    (width, height), rows = image.size, max(1, STRIP // image.width)
-    if rows >= height:
+    (width, height), rows = image.size, max(1, STRIP // image.width // times)
+    if rows >= height and times == 1:
         return _convert(image, channels)
-    pixels = np.empty((height, width, channels), np.uint8)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        pixels[top:bottom] = _convert(image.crop((0, top, width, bottom)), channels)
+    pixels = np.empty((-(-height // times), -(-width // times), channels), np.uint8)
+    for first in range(0, len(pixels), rows):
+        box = (0, first * times, width, min((first + rows) * times, height))
+        strip = _convert(image.crop(box), channels)
+        if times > 1:
+            flat = strip[:, :, 0] if channels == 1 else strip
+            strip = np.asarray(Image.fromarray(flat).reduce(times)).reshape(-1, pixels.shape[1], channels)
+        pixels[first : first + rows] = strip
     return pixels
 
 

@@ -153,18 +153,6 @@ def look(
     return replace(_windows(preprocess, regions.size, regions.rows, overlap), read=True)
 
 
-def rows_reader(preprocess: Preprocess, source: Source | Image.Image) -> Rows:
-    """Return what gives some rows of a source, and others if need be: read, or of the picture decoded whole.
-
-    ``preprocess`` is of ``fit`` "tile". Raises ``Unreadable``, and so may what is returned.
-    """
-    regions = open_regions(source, preprocess)
-    if regions is not None:
-        return regions.rows
-    loaded = preprocess.load(source)
-    return lambda _, __: loaded
-
-
 def windows_of(preprocess: Preprocess, loaded: Loaded, overlap: int | None = None) -> Windows:
     """Return the windows that cover a picture."""
     return _windows(preprocess, loaded.size, lambda _, __: loaded, overlap)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vitrail.data.decode import MAX_PIXELS
+from vitrail.data.decode import MAX_PIXELS, decode_upright
 from vitrail.data.preprocess import Preprocess
-from vitrail.data.windows import rows_reader
+from vitrail.data.regions import Regions, open_regions
 from vitrail.draw.masks import index_png, mask_over
 from vitrail.run.files import replacing
 from vitrail.values import STRIP, Mask, Source
@@ -70,19 +70,28 @@ def reduced(source: Source, mask: Mask) -> tuple[np.ndarray, Mask]:
     height, width = mask.size
     times = math.ceil(math.sqrt(height * width / SHOWN))
     limit = max(MAX_PIXELS, height * width)  # what was answered was not too large
-    preprocess = Preprocess(size=mask.size, fit="tile", max_pixels=limit)
-    rows_of = rows_reader(preprocess, source)
-    small = np.empty((-(-height // times), -(-width // times), 3), np.uint8)
-    rows = max(1, STRIP // width // times)
-    for first in range(0, len(small), rows):
-        top, bottom = first * times, min((first + rows) * times, height)
-        part = rows_of(top, bottom)
-        strip = part.picture[top - part.covers[1] : bottom - part.covers[1]]
-        small[first : first + rows] = np.asarray(Image.fromarray(strip).reduce(times))
+    regions = open_regions(source, Preprocess(size=mask.size, fit="tile", max_pixels=limit))
+    if regions is None:
+        small = decode_upright(source, 3, max_pixels=limit, times=times).pixels
+    else:
+        small = _reduced(regions, times)
+    if times == 1:
+        return small, mask
     down, across = (
         np.minimum(np.arange(count) * times + times // 2, side - 1)
         for count, side in zip(small.shape[:2], mask.size, strict=True)
     )
-    if times == 1:
-        return small, mask
     return small, replace(mask, values=mask.values[..., down[:, None], across], scores=None)
+
+
+def _reduced(regions: Regions, times: int) -> np.ndarray:
+    """Return a picture that is read by its rows, so many times smaller."""
+    height, width = regions.size
+    small = np.empty((-(-height // times), -(-width // times), 3), np.uint8)
+    rows = max(1, STRIP // width // times)
+    for first in range(0, len(small), rows):
+        top, bottom = first * times, min((first + rows) * times, height)
+        part = regions.rows(top, bottom)
+        strip = part.picture[top - part.covers[1] : bottom - part.covers[1]]
+        small[first : first + rows] = np.asarray(Image.fromarray(strip).reduce(times))
+    return small
