@@ -54,8 +54,9 @@ class Batch:
     """Samples side by side. ``pixels`` are ``b c h w`` by role: uint8 from the loader, float once normalised.
 
     ``number`` is the batch's place in its epoch, from 0. ``truths`` are what answers are measured against,
-    one a sample, where that is not in ``targets``: masks of the originals. When samples are seen in windows,
-    ``pixels`` and ``frames`` have one a window, and ``owners`` says of which sample each is.
+    one a sample, where that is not in ``targets``: masks of the originals. ``windows`` are what samples are
+    seen in where that is not one canvas each: `vitrail.data.windows.Windows` of each sample, cut out when
+    they are answered. There are no ``pixels`` and no ``frames`` then.
     """
 
     keys: Sequence[str]
@@ -66,7 +67,7 @@ class Batch:
     prompt: Sequence[str] | None = None
     number: int = 0
     truths: Sequence[np.ndarray] = ()
-    owners: Sequence[int] = ()
+    windows: Sequence[Any] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -209,6 +210,8 @@ class Label:
         return {"label": label, "score": self.score, "scores": scores}
 
 
+STRIP = 2**22
+"""How many pixels of a large picture are worked on at once."""
 IGNORED = 255
 """In the pixels of a mask that is a target: nobody knows, or nobody asks. It is no class."""
 
@@ -246,11 +249,12 @@ class Mask:
     @property
     def areas(self) -> dict[str, int]:
         """The number of pixels of each class."""
-        counts = (
-            self.values.sum(axis=(1, 2))
-            if self.multi
-            else np.bincount(self.values.ravel(), minlength=len(self.names))
-        )
+        if self.multi:
+            counts = self.values.sum(axis=(1, 2))
+        else:  # counting makes eight bytes of each pixel, so not of all at once
+            rows = max(1, STRIP // self.values.shape[1])
+            strips = (self.values[top : top + rows] for top in range(0, len(self.values), rows))
+            counts = sum(np.bincount(strip.ravel(), minlength=len(self.names)) for strip in strips)
         return dict(zip(self.names, counts.tolist(), strict=False))
 
     def in_words(self, most: int = 3) -> str:

@@ -514,3 +514,18 @@ print(pixels.shape, pixels.dtype, frame.size)
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True)
     assert done.stdout == "(3, 32, 32) float32 (213, 320)\n", done.stderr
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "P", "CMYK", "YCbCr", "I;16", "F"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_strips_of_a_large_picture_are_as_the_whole(mode, channels, monkeypatch):
+    chance = np.random.default_rng(0)
+    if mode in ("I;16", "F"):
+        image = Image.fromarray((chance.random((41, 53)) * 60000).astype("u2" if mode == "I;16" else "f4"))
+    else:
+        image = Image.fromarray(chance.integers(0, 255, (41, 53, 4), np.uint8)).convert("RGB").convert(mode)
+    if mode == "P":
+        image.info["transparency"] = 3
+    whole = decode(image, channels)[0]
+    monkeypatch.setattr("vitrail.data.decode.STRIP", 53 * 6)
+    assert np.array_equal(decode(image, channels)[0], whole)

@@ -80,20 +80,24 @@ def test_answers_are_measured_against_the_originals_masks(fit):
     for batch in made.epoch(0):
         assert "mask" not in batch.targets
         assert [truth.shape for truth in batch.truths] == [(50, 70)] * len(batch)
-        assert all(frame.size == (50, 70) for frame in batch.frames)
         if fit != "tile":
-            assert not batch.owners
+            assert not batch.windows
+            assert all(frame.size == (50, 70) for frame in batch.frames)
             continue
-        assert len(batch.owners) == len(batch.frames) == len(batch.pixels["image"]) > len(batch)
-        for owner, frame, pixels in zip(batch.owners, batch.frames, batch.pixels["image"], strict=True):
-            y, x = frame.origin
-            part = batch.truths[owner][y : y + 32, x : x + 32]
-            assert np.array_equal(pixels[0, : part.shape[0], : part.shape[1]], (part + 1) * LEVELS)
+        assert not batch.pixels
+        for truth, windows in zip(batch.truths, batch.windows, strict=True):
+            seen = list(windows)
+            assert len(seen) == len(windows) > 1
+            for pixels, frame in seen:
+                assert frame.size == (50, 70)
+                y, x = frame.origin
+                part = truth[y : y + 32, x : x + 32]
+                assert np.array_equal(pixels[: part.shape[0], : part.shape[1], 0], (part + 1) * LEVELS)
 
 
 def test_windows_by_the_pictures():
     assert windows_for((512, 256), (128, 128)) == 8
     assert windows_for((100, 100), (128, 128)) == 1
     assert windows_for((128, 512), (128, 128)) == 4
-    assert overlap_of((128, 256)) == 32
+    assert overlap_of(Preprocess(size=(128, 256), fit="tile")) == 32
     assert corners((128, 128), (128, 128), 32) == [(0, 0)]

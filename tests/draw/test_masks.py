@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
+from vitrail.draw import masks
 from vitrail.draw.masks import answers_beside, error, index_png, mask_over, palette_of, truth_answer_error
 from vitrail.values import IGNORED, Mask
 
@@ -79,3 +80,11 @@ def test_answers_of_several_beside_each_other():
     small = Mask(names=mask.names, values=mask.values[:30, :40], source=0)
     large = answers_beside(np.asarray(PICTURE)[:30, :40], {"one": small}, small.values, least=160)
     assert 3 * 160 < large.width < 4 * 160
+
+
+def test_strips_show_no_border(monkeypatch):
+    mask = answer()
+    whole = np.asarray(mask_over(PICTURE, mask))
+    monkeypatch.setattr(masks, "STRIP", 160 * 7)
+    assert np.array_equal(np.asarray(mask_over(PICTURE, mask)), whole)
+    assert np.array_equal(np.asarray(mask_over(PICTURE, answer(multi=True))), whole)

@@ -18,11 +18,12 @@ from vitrail.cli import main
 from vitrail.cli.evaluate import _cell
 from vitrail.data.readers import ReaderOptions
 from vitrail.errors import UsageError, VitrailError
+from vitrail.run.asked import find_pictures
 from vitrail.run.content import interval
 from vitrail.run.engine import answering_engine
 from vitrail.run.evaluate import evaluate
 from vitrail.run.launch import compose, train
-from vitrail.run.predict import Predictor, find_pictures
+from vitrail.run.predict import Predictor
 from vitrail.run.progress import Silent
 from vitrail.values import Estimate
 

@@ -77,6 +77,9 @@ def test_it_learns_and_says_how_well(run):
 def test_what_is_measured_again_is_the_same(run):
     again = vitrail.evaluate(run.path)
     assert again.to_dict()["metrics"] == run.result["test"]["metrics"]
+    seams = again.to_dict()["seams"]
+    assert seams["pictures"] == 4
+    assert 0 < seams["probability"] < 0.2
     metric = again.answers.answers
     kept = read_predictions(run.path / "predictions.parquet", "test", NAMES)
     assert kept.keys == again.answers.keys
@@ -119,8 +122,13 @@ def test_the_command_line_writes_masks(run, shapes, tmp_path, capsys):
     assert main(["predict", str(run.path), pictures, "--format", "hf"]) == 2
     assert main(["evaluate", str(run.path), "--json"]) == 0
     assert "mean_iou" in json.loads(capsys.readouterr().out)["metrics"]
-    assert main(["evaluate", str(run.path)]) == 0
-    assert "disc" in capsys.readouterr().out
+    assert main(["evaluate", str(run.path), "--overlap", "16"]) == 0
+    said = capsys.readouterr()
+    assert "disc" in said.out
+    assert "half a step elsewhere" in said.out + said.err
+    for verb in (["evaluate", str(run.path)], ["predict", str(run.path), pictures]):
+        assert main([*verb, "--overlap", "32"]) == 2
+        assert "share 0 to 31" in capsys.readouterr().err
 
 
 def test_the_command_line_writes_what_others_read(run, shapes, tmp_path, capsys):

@@ -58,7 +58,7 @@ def test_a_network_that_sees_less_than_a_quarter_of_the_overlap_answers_alike(si
     torch.manual_seed(1)
     picture = torch.randn(3, *size, dtype=torch.float64)
     parts = windows(lambda part: network(part.double()), picture, 64, 32)
-    found = joined(Model(), parts, 32)
+    found = joined(Model(), corners(size, (64, 64), 32, 8), parts, 32)
     whole = torch.zeros(3, max(64, size[0]), size[1], dtype=torch.float64)
     whole[:, : size[0]] = picture
     scores, values = network(whole[None])[0, :, : size[0]].softmax(0).max(0)
@@ -85,8 +85,8 @@ def test_a_network_that_sees_further_shows_no_step_at_a_seam():
 
     model = Model()
     model.head = Keeping()
-    joined(model, parts, 32)
-    steps = torch.cat(logits)[32].diff().abs()
+    joined(model, corners(size, (64, 64), 32, 8), parts, 32)
+    steps = torch.cat(logits, 1)[32].diff().abs()
     assert len(parts) > 3
     assert steps.max() < 0.15
 
@@ -103,7 +103,8 @@ def test_rows_are_answered_one_after_the_other():
     model = Model()
     model.head = Watching()
     picture = torch.randn(3, 400, 64, dtype=torch.float64)
-    found = joined(model, windows(lambda p: network(p.double()), picture, 64, 32), 32)
+    parts = windows(lambda p: network(p.double()), picture, 64, 32)
+    found = joined(model, corners((400, 64), (64, 64), 32, 8), parts, 32)
     assert found.size == (400, 64)
     assert len(seen) > 8
     assert max(seen) <= 64

@@ -42,6 +42,8 @@ class EvaluateWords(Common):
     """Of other data: the column of what belongs together, such as a patient (default: group, if any)."""
     merge: int = 0
     """Tokens that each layer of a Vision Transformer merges with others like them: faster (0: none)."""
+    overlap: int | None = None
+    """Pixels that windows of a large picture share with the next (default: a quarter of their side)."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
     offline: bool = False
@@ -59,6 +61,7 @@ def run(argv: Sequence[str]) -> None:
         options=None if options == ReaderOptions() else options,
         device=words.device,
         merge=words.merge,
+        overlap=words.overlap,
         offline=words.offline,
         progress=reporter(),
     )
@@ -78,6 +81,8 @@ def run(argv: Sequence[str]) -> None:
     ]
     heads = [name if name in BARE else f"{TITLES.get(name, name)} (95 %)" for name in columns]
     show_table("By class", ("class", "pictures", *heads), rows, right=range(1, len(columns) + 2))
+    if found.seams:
+        tell(found.seams.in_words())
     for key, reason in found.broken.items():
         tell(f"not read: {key}: {reason}")
 

@@ -18,6 +18,7 @@ from vitrail.errors import UsageError, VitrailError
 from vitrail.explain import EXPLAINERS, Region, Versus, layers_of
 from vitrail.explain.faithfulness import Judge
 from vitrail.models.vision import Vision
+from vitrail.run.asked import find_pictures
 from vitrail.run.explain.benchmark import PICTURES, benchmark
 from vitrail.run.explain.choice import default_method, explainer_of, find_class, layer_field
 from vitrail.run.explain.depth import check_depth, check_heads
@@ -26,7 +27,7 @@ from vitrail.run.explain.keep import Keeper
 from vitrail.run.explain.page import write_benchmark
 from vitrail.run.explain.within import look_within, write_within
 from vitrail.run.files import first_free, replacing
-from vitrail.run.predict import Predictor, find_pictures
+from vitrail.run.predict import Predictor
 from vitrail.run.progress import follow, reporter
 
 ABOUT = (

@@ -17,9 +17,10 @@ from vitrail.data.faults import Unreadable
 from vitrail.data.names import few, storable
 from vitrail.data.pixel_size import area_unit, in_area, parse_pixel_size, uneven_sides
 from vitrail.errors import UsageError, VitrailError
+from vitrail.run.asked import find_pictures
 from vitrail.run.files import write_atomic
 from vitrail.run.kept_masks import USUAL, Kept, MaskKeeper, keeping
-from vitrail.run.predict import Predictor, find_pictures
+from vitrail.run.predict import Predictor
 from vitrail.run.progress import follow, reporter
 from vitrail.values import Mask
 
@@ -63,6 +64,8 @@ class PredictWords(Common):
     """Pictures answered at a time."""
     merge: int = 0
     """Tokens that each layer of a Vision Transformer merges with others like them: faster (0: none)."""
+    overlap: int | None = None
+    """Pixels that windows of a large picture share with the next (default: a quarter of their side)."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
     offline: bool = False
@@ -73,12 +76,19 @@ def run(argv: Sequence[str]) -> None:
     """Answer and print, or write."""
     words = parse(PredictWords(), argv, verb="predict", about=ABOUT, examples=EXAMPLES)
     predictor = Predictor.load(
-        words.run, device=words.device, batch=words.batch, merge=words.merge, offline=words.offline
+        words.run,
+        device=words.device,
+        batch=words.batch,
+        merge=words.merge,
+        overlap=words.overlap,
+        scores=False,  # nothing that is written tells how sure a pixel is
+        offline=words.offline,
     )
     masked = predictor.contract.task.masked
     pixel_size = _check(words, masked=masked)
     files = find_pictures(words.pictures)
-    stream = follow(reporter(), "answering", predictor.stream(files), len(files))
+    progress = reporter()
+    stream = follow(progress, "answering", predictor.stream(files, progress), len(files))
     with contextlib.ExitStack() as stack:
         keeper = None
         if masked and words.out is not None:

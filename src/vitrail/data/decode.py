@@ -35,7 +35,7 @@ from PIL import Image
 from vitrail.data.faults import Unreadable, check_png, name_fault
 from vitrail.data.header import TURNS, identify, open_source, read_orientation, silence
 from vitrail.data.pixel_size import read_pixel_size
-from vitrail.values import Size, Source
+from vitrail.values import STRIP, Size, Source
 
 MAX_PIXELS = 500_000_000
 PHOTOMETRIC, WHITE_IS_ZERO, BITS = 262, 0, 258
@@ -104,8 +104,12 @@ def decode_upright(
     target: Size | None = None,
     max_pixels: int = MAX_PIXELS,
     frames: Frames = "first",
+    times: int = 1,
 ) -> Decoded:
-    """Do as ``decode``, and tell also which part of the original the pixels cover."""
+    """Do as ``decode``, and tell also which part of the original the pixels cover.
+
+    A file may be wanted so many ``times`` smaller, to be looked at: its pixels are means then.
+    """
     if isinstance(source, np.ndarray):
         pixels = _from_array(source, channels, max_pixels)
         height, width = pixels.shape[:2]
@@ -115,7 +119,7 @@ def decode_upright(
     with open_source(source) as file:
         where = "bytes in memory" if isinstance(source, bytes) else str(source)
         try:
-            return _from_file(file, where, channels, target, max_pixels, frames)
+            return _from_file(file, where, channels, target, max_pixels, frames, times)
         except Unreadable:
             raise
         except Exception as error:  # Pillow's plugins raise a dozen types for a broken file
@@ -123,7 +127,13 @@ def decode_upright(
 
 
 def _from_file(
-    file: IO[bytes], where: str, channels: int, target: Size | None, max_pixels: int, frames: Frames
+    file: IO[bytes],
+    where: str,
+    channels: int,
+    target: Size | None,
+    max_pixels: int,
+    frames: Frames,
+    times: int,
 ) -> Decoded:
     with identify(file) as image:
         _check(image, file, where, max_pixels, frames)
@@ -137,7 +147,7 @@ def _from_file(
         else:
             image.load()
             scale, (width, height) = 1, image.size  # Pillow turns a TIFF while it loads it
-        return _upright(image, channels, (height, width), scale)
+        return _upright(image, channels, (height, width), scale, times)
 
 
 def _from_image(image: Image.Image, channels: int, max_pixels: int, frames: Frames) -> Decoded:
@@ -174,9 +184,9 @@ def _check(image: Image.Image, file: IO[bytes] | None, where: str, max_pixels: i
         check_png(file, where)
 
 
-def _upright(image: Image.Image, channels: int, size: Size, scale: int) -> Decoded:
-    """Turn what shows a picture of ``size`` (before turning), each side divided by ``scale``."""
-    pixels = _to_bytes(image, channels)
+def _upright(image: Image.Image, channels: int, size: Size, scale: int, times: int = 1) -> Decoded:
+    """Turn what shows a picture of ``size`` (before turning), each side divided by ``scale``, then ``times``."""
+    pixels, scale = _to_bytes(image, channels, times), scale * times
     exchange, down, across = TURNS[read_orientation(image)]
     if exchange:
         pixels, size = pixels.transpose(1, 0, 2), size[::-1]
@@ -188,11 +198,26 @@ def _upright(image: Image.Image, channels: int, size: Size, scale: int) -> Decod
     return Decoded(pixels=upright, size=size, covers=covers, pixel_size=read_pixel_size(image))
 
 
-def _to_bytes(image: Image.Image, channels: int) -> np.ndarray:
-    """Return uint8 ``h w c`` by the table at the head of this file."""
+def _to_bytes(image: Image.Image, channels: int, times: int = 1) -> np.ndarray:
+    """Return uint8 ``h w c`` by the table at the head of this file, strip by strip of a large picture."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = Image.fromarray(_scale_deep(image))
-    elif image.has_transparency_data:
+    (width, height), rows = image.size, max(1, STRIP // image.width // times)
+    if rows >= height and times == 1:
+        return _convert(image, channels)
+    pixels = np.empty((-(-height // times), -(-width // times), channels), np.uint8)
+    for first in range(0, len(pixels), rows):
+        box = (0, first * times, width, min((first + rows) * times, height))
+        strip = _convert(image.crop(box), channels)
+        if times > 1:
+            flat = strip[:, :, 0] if channels == 1 else strip
+            strip = np.asarray(Image.fromarray(flat).reduce(times)).reshape(-1, pixels.shape[1], channels)
+        pixels[first : first + rows] = strip
+    return pixels
+
+
+def _convert(image: Image.Image, channels: int) -> np.ndarray:
+    if image.has_transparency_data:
         alpha = image.convert("LA") if image.mode == "La" else image
         alpha = alpha.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), alpha).convert("RGB")
@@ -218,7 +243,11 @@ def _scale_deep(image: Image.Image) -> np.ndarray:
 def _scale(values: np.ndarray, top: int | None = None) -> np.ndarray:
     """Return any numbers as uint8: from 0 to ``top``, or by the rules for numbers without a range."""
     if top is not None:
-        return np.rint(values * np.float32(255 / top)).astype(np.uint8)
+        scaled, rows = np.empty(values.shape, np.uint8), max(1, STRIP // values[0].size)
+        for first in range(0, len(values), rows):
+            strip = slice(first, first + rows)
+            scaled[strip] = np.rint(values[strip] * np.float32(255 / top))
+        return scaled
     floating = values.dtype.kind == "f"
     finite = values[np.isfinite(values)] if floating else values
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)

@@ -19,12 +19,17 @@ from vitrail.data.chance import order
 from vitrail.data.faults import Unreadable
 from vitrail.data.lay import with_mask
 from vitrail.data.preprocess import Loaded, Preprocess
-from vitrail.data.windows import views
+from vitrail.data.windows import windows_of
 from vitrail.errors import VitrailError
 from vitrail.values import Batch
 
 AHEAD = 2
 """Batches that are prepared or ready for each thread, beyond the one in use: memory is bounded by them."""
+
+
+def stack(canvases: Sequence[np.ndarray]) -> Tensor:
+    """Return canvases ``h w c`` of one size as one batch ``b c h w``."""
+    return torch.from_numpy(np.ascontiguousarray(np.stack(canvases).transpose(0, 3, 1, 2)))
 
 
 class Loader:
@@ -37,7 +42,7 @@ class Loader:
     With ``masked`` samples come with their masks: in training ``collate`` gets ``mask`` too, uint8
     ``b k h w`` on the canvas, else they are the ``truths``, as the originals have them. Where the canvas is a
     window (``fit`` "tile"), an epoch of training sees ``windows`` of each picture, somewhere; who asks for
-    answers gets windows that cover it, with an overlap.
+    answers gets windows that cover it, with an ``overlap`` (None: a quarter), cut out when they are answered.
 
     Training (``augment`` with ``shuffle``) wants two pictures a batch, because batch normalisation has no
     variance of one: a last batch of one goes into the batch before it, and a batch of which one picture is
@@ -58,10 +63,11 @@ class Loader:
         shuffle: bool = False,
         masked: bool = False,
         windows: int = 1,
+        overlap: int | None = None,
     ) -> None:
         self.samples, self.preprocess, self.augment, self.cache = samples, preprocess, augment, cache
         self.batch, self.seed, self.workers, self.shuffle = batch, seed, workers, shuffle
-        self.masked, self.windows = masked, windows if augment else 1
+        self.masked, self.windows, self.overlap = masked, windows if augment else 1, overlap
         self.broken: dict[str, str] = {}
         self._collate = collate
 
@@ -146,16 +152,14 @@ class Loader:
 
     def _asked(self, batch: Batch, rows: np.ndarray, loaded: Sequence[Loaded]) -> Batch:
         """Return pictures as a model is asked about them, with the masks of the originals."""
-        seen = [(owner, *view) for owner, each in enumerate(loaded) for view in views(self.preprocess, each)]
-        owners, canvases, frames = zip(*seen, strict=True)
-        pixels = np.ascontiguousarray(np.stack(canvases).transpose(0, 3, 1, 2))
-        return batch.with_(
-            pixels={"image": torch.from_numpy(pixels)},
-            frames=frames,
+        batch = batch.with_(
             targets=self._targets(rows),
-            owners=owners if self.preprocess.fit == "tile" else (),
             truths=[self.samples.mask(row) for row in rows.tolist()] if self.masked else (),
         )
+        if self.preprocess.fit == "tile":
+            return batch.with_(windows=[windows_of(self.preprocess, each, self.overlap) for each in loaded])
+        canvases, frames = zip(*map(self.preprocess.canvas, loaded), strict=True)
+        return batch.with_(pixels={"image": stack(canvases)}, frames=frames)
 
     def _varied(self, batch: Batch, places: np.ndarray, loaded: Sequence[Loaded], epoch: int) -> Batch:
         """Return pictures as they are learned from, with their masks."""

@@ -199,10 +199,11 @@ class Preprocess:
         return Place((0.0, 0.0, float(columns), float(rows)), (x, y, x + width, y + height), frame)
 
     def _window(self, loaded: Loaded, corner: tuple[int, int]) -> Place:
-        """Place a window of the canvas' size, of which the picture may fill less."""
+        """Place a window of the canvas' size, of which the picture may fill less, or have some rows only."""
         (y, x), (rows, columns) = corner, loaded.picture.shape[:2]
-        height, width = min(self.size[0], rows - y), min(self.size[1], columns - x)
         frame = Frame(size=loaded.size, matrix=(1.0, 0.0, float(-x), 0.0, 1.0, float(-y)), origin=corner)
+        y, x = y - loaded.covers[1], x - loaded.covers[0]
+        height, width = min(self.size[0], rows - y), min(self.size[1], columns - x)
         box = float(x), float(y), float(x + width), float(y + height)
         return Place(box, (0, 0, width, height), frame)
 

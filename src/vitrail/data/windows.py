@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from PIL import Image
 
 from vitrail.data.lay import nearest
 from vitrail.data.preprocess import Loaded, Preprocess
-from vitrail.values import IGNORED, Frame, Size
+from vitrail.data.regions import open_regions
+from vitrail.errors import UsageError
+from vitrail.values import IGNORED, Frame, Size, Source
 
 STEP = 32
 """Corners of windows are multiples of it, the largest stride of common networks: all see the same grid."""
@@ -81,29 +84,32 @@ def windows_for(pictures: Size, canvas: Size) -> int:
     return max(1, round(math.prod(share)))
 
 
-def overlap_of(canvas: Size) -> int:
-    """Return how many pixels neighbours share at least, unless told otherwise: a quarter of a side."""
-    return min(canvas) // 4
+def overlap_of(preprocess: Preprocess, wanted: int | None = None) -> int:
+    """Return how many pixels neighbours share at least, unless told otherwise: a quarter of a side.
 
-
-def views(preprocess: Preprocess, loaded: Loaded) -> list[tuple[np.ndarray, Frame]]:
-    """Return what a model sees of a picture: one canvas, or with ``fit`` "tile" the windows that cover it."""
+    Raises UsageError for as many as a window has, or more, and for a network that sees no windows.
+    """
+    side = min(preprocess.size)
+    if wanted is None:
+        return side // 4
     if preprocess.fit != "tile":
-        return [preprocess.canvas(loaded)]
-    height, width = loaded.picture.shape[:2]
-    return [preprocess.canvas(loaded, corner) for corner in corners_of(preprocess, (height, width))]
+        raise UsageError(
+            f"--overlap {wanted}: this model sees whole pictures (fit {preprocess.fit}), not windows of them."
+        )
+    if not 0 <= wanted < side:
+        raise UsageError(
+            f"--overlap {wanted}: windows of {preprocess.size[0]} x {preprocess.size[1]} pixels share 0 to "
+            f"{side - 1} of them with the next."
+        )
+    return wanted
 
 
 def views_for(pictures: Sequence[Size], preprocess: Preprocess) -> float:
     """Return how many canvases a model sees of pictures of these sizes, on average: 1 unless tiled."""
     if preprocess.fit != "tile" or not pictures:
         return 1.0
-    return sum(len(corners_of(preprocess, size)) for size in pictures) / len(pictures)
-
-
-def corners_of(preprocess: Preprocess, size: Size) -> list[tuple[int, int]]:
-    """Return the corners (y, x) of the windows in which a model is asked about a picture."""
-    return corners(size, preprocess.size, overlap_of(preprocess.size), STEP)
+    shared = overlap_of(preprocess)
+    return sum(len(corners(size, preprocess.size, shared, STEP)) for size in pictures) / len(pictures)
 
 
 def fullest(here: np.ndarray, size: Size) -> tuple[slice, slice]:
@@ -126,25 +132,92 @@ def fullest(here: np.ndarray, size: Size) -> tuple[slice, slice]:
     return slice(top, top + size[0]), slice(left, left + size[1])
 
 
-def corners(size: Size, canvas: Size, overlap: int, multiple: int = 1) -> list[tuple[int, int]]:
+Rows = Callable[[int, int], Loaded]
+"""What gives rows of a picture, from and up to, and perhaps others: ``covers`` says which."""
+Corner = tuple[int, int]
+"""The upper left corner of a window on its picture: y, x."""
+View = tuple[np.ndarray, Frame]
+"""What a model sees at once, uint8 ``h w c``, and where that lies on the picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """The windows of a picture, cut out one after the other by whoever goes through them.
+
+    ``rows`` returns at least the rows that it is asked for, from and up to; with ``read`` it reads them then.
+    Neighbours share ``overlap`` pixels or more.
+    """
+
+    preprocess: Preprocess
+    rows: Rows
+    size: Size
+    corners: Sequence[Corner]
+    overlap: int
+    read: bool = False
+
+    def __len__(self) -> int:
+        return len(self.corners)
+
+    def __iter__(self) -> Iterator[View]:
+        for top, row in groupby(self.corners, key=lambda corner: corner[0]):
+            loaded = self.rows(top, min(top + self.preprocess.size[0], self.size[0]))
+            for corner in row:
+                yield self.preprocess.canvas(loaded, corner)
+
+
+def look(
+    preprocess: Preprocess, source: Source | Image.Image, overlap: int | None = None
+) -> Windows | list[View]:
+    """Return what a model sees of a source: one canvas, or with ``fit`` "tile" the windows that cover it.
+
+    A large one that has parts is read while it is looked at. Raises ``Unreadable``, and so may going through
+    such windows.
+    """
+    if preprocess.fit != "tile":
+        return [preprocess.canvas(preprocess.load(source))]
+    regions = open_regions(source, preprocess)
+    if regions is None:
+        return windows_of(preprocess, preprocess.load(source), overlap)
+    return replace(_windows(preprocess, regions.size, regions.rows, overlap), read=True)
+
+
+def windows_of(preprocess: Preprocess, loaded: Loaded, overlap: int | None = None) -> Windows:
+    """Return the windows that cover a picture."""
+    return _windows(preprocess, loaded.size, lambda _, __: loaded, overlap)
+
+
+def _windows(preprocess: Preprocess, size: Size, rows: Rows, overlap: int | None) -> Windows:
+    shared = overlap_of(preprocess, overlap)
+    found = corners(size, preprocess.size, shared, STEP)
+    return Windows(preprocess=preprocess, rows=rows, size=size, corners=found, overlap=shared)
+
+
+def corners(
+    size: Size, canvas: Size, overlap: int, multiple: int = 1, *, shifted: bool = False
+) -> list[Corner]:
     """Return the upper left corners (y, x) of windows that cover a picture, row by row.
 
     Neighbours share ``overlap`` pixels or more, which is less than the canvas has. Corners are multiples of
-    ``multiple``, the stride of a network, or of a half of it where that would leave them no overlap.
+    ``multiple``, the stride of a network, or of a half of it where that would leave them no overlap. With
+    ``shifted`` all but the outermost lie between those of the other windows.
     """
     down, across = (
-        _starts(side, window, overlap, multiple) for side, window in zip(size, canvas, strict=True)
+        _starts(side, window, overlap, multiple, shifted=shifted)
+        for side, window in zip(size, canvas, strict=True)
     )
     return [(y, x) for y in down for x in across]
 
 
-def _starts(side: int, window: int, overlap: int, multiple: int) -> list[int]:
+def _starts(side: int, window: int, overlap: int, multiple: int, *, shifted: bool) -> list[int]:
     if side <= window:
         return [0]
     while multiple > max(1, window - overlap):  # a small canvas: to overlap matters more
         multiple //= 2
     step = (window - overlap) // multiple * multiple
-    last = (
-        -(-(side - window) // multiple) * multiple
-    )  # rounded up: the last window may end beyond the picture
-    return [*range(0, last, step), last]
+    last = -(-(side - window) // multiple) * multiple  # rounded up: it may end beyond the picture
+    if not shifted:
+        return [*range(0, last, step), last]
+    while multiple > max(1, min(step, last) // 2):  # as above
+        multiple //= 2
+    half = min(step, last) // 2 // multiple * multiple
+    return sorted({0, *range(half, last, step), last})

@@ -14,9 +14,11 @@ from PIL import Image, ImageColor, ImageDraw
 from vitrail.draw.letters import breadth, cut, write
 from vitrail.draw.palette import CATEGORIES
 from vitrail.draw.sheet import Pixels, to_image
-from vitrail.values import IGNORED, Mask
+from vitrail.values import IGNORED, STRIP, Mask
 
 Colour = tuple[int, int, int]
+LARGE = 2**24
+"""Pixels of masks from which on a smaller file is not worth the time."""
 GROUND = ("background", "void", "other", "unlabelled", "unlabeled", "nothing")
 """What the first class is called where it is what nothing else is: it is left as the picture is."""
 CLEAR: Colour = (0, 0, 0)
@@ -51,16 +53,23 @@ def mask_over(
 
     With ``outlines`` regions have borders. A background is left clear, and so is what is ignored (255).
     """
-    shown = np.asarray(to_image(picture).convert("RGB"), np.float32)
-    colours = palette_of(mask.names)
-    for index, layer in _layers(mask):
-        if colours[index] == CLEAR:
-            continue
-        colour = np.array(colours[index], np.float32)
-        shown[layer] += strength * (colour - shown[layer])
-        if outlines:
-            shown[layer & ~_inner(layer)] = colour
-    return Image.fromarray(np.round(shown).astype(np.uint8))
+    image, colours, (height, width) = to_image(picture), palette_of(mask.names), mask.size
+    shown = np.empty((height, width, 3), np.uint8)
+    rows = max(1, STRIP // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = np.asarray(image.crop((0, top, width, bottom)).convert("RGB"), np.float32)
+        first = max(top - 1, 0)  # one more row on either side tells what is a border
+        around = replace(mask, values=mask.values[..., first : bottom + 1, :], scores=None)
+        for index, layer in _layers(around):
+            if colours[index] == CLEAR:
+                continue
+            colour, own = np.array(colours[index], np.float32), slice(top - first, bottom - first)
+            strip[layer[own]] += strength * (colour - strip[layer[own]])
+            if outlines:
+                strip[(layer & ~_inner(layer))[own]] = colour
+        shown[top:bottom] = np.round(strip)
+    return Image.fromarray(shown)
 
 
 def outlined(picture: Pixels, layer: np.ndarray) -> Image.Image:
@@ -74,11 +83,11 @@ def outlined(picture: Pixels, layer: np.ndarray) -> Image.Image:
 
 def index_png(mask: Mask, file: str | Path | IO[bytes]) -> None:
     """Write class numbers as a PNG of mode P: its values are the classes, and it shows them in colour."""
-    image = Image.fromarray(mask.values.astype(np.uint8), "P")
+    image = Image.fromarray(np.ascontiguousarray(mask.values, np.uint8), "P")
     colours = [*palette_of(mask.names)]
     table = [*colours, *[UNSURE] * (256 - len(colours))]
     image.putpalette([part for colour in table for part in colour])
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "PNG", optimize=mask.values.size < LARGE)
 
 
 def truth_answer_error(

@@ -144,6 +144,11 @@ class Dense(nn.Module):
             raise UsageError(f"there is no class {label!r}.{nearest(label, self.names)}")
         return self.names.index(label)
 
+    def probabilities(self, logits: Float[Tensor, "c h w"]) -> Float[Tensor, "c h w"]:
+        """Return how probable each class is at each pixel; with ``multi`` they do not sum to one."""
+        settled = logits.float() / self.temperature
+        return settled.sigmoid() if self.multi else settled.softmax(dim=0)
+
     def _mask(self, logits: Tensor, frame: Frame, source: int) -> Mask:
         """Return one sample's answer, worked out in strips: all classes of a large picture never exist."""
         height, width = frame.size
@@ -152,12 +157,11 @@ class Dense(nn.Module):
         rows = max(1, STRIP // (len(self.names) * width))
         for top in range(0, height, rows):
             strip = slice(top, min(top + rows, height))
-            sure = _resample(logits, frame, strip).float() / self.temperature
+            sure = self.probabilities(_resample(logits, frame, strip))
             if self.multi:
-                sure = sure.sigmoid()
                 chosen = sure >= 0.5
             else:
-                sure, chosen = sure.softmax(dim=0).max(dim=0)
+                sure, chosen = sure.max(dim=0)
                 chosen = chosen.to(torch.uint8)
             values[..., strip, :] = chosen.cpu().numpy()
             scores[..., strip, :] = sure.half().cpu().numpy()

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from vitrail.contracts import Metric, Task
-from vitrail.data.loader import Loader
+from vitrail.data.loader import Loader, stack
 from vitrail.data.preprocess import Preprocess
-from vitrail.data.windows import overlap_of
+from vitrail.data.windows import View, Windows
 from vitrail.models.vision import Vision
 from vitrail.run.engine import Engine
 from vitrail.run.progress import Progress, Silent, follow
@@ -30,28 +30,39 @@ class Answers:
     seconds: float = 0.0
 
 
-def views_of(seen: Sequence[Sequence[tuple[np.ndarray, Frame]]], preprocess: Preprocess) -> Batch:
+def views_of(seen: Sequence[Windows | Sequence[View]], preprocess: Preprocess) -> Batch:
     """Return what a model sees of some pictures, one canvas or several windows each, as one uint8 batch."""
-    batch = batch_of(*zip(*(view for views in seen for view in views), strict=True))
-    if preprocess.fit != "tile":
-        return batch
-    owners = [owner for owner, views in enumerate(seen) for _ in views]
-    return batch.with_(keys=[str(number) for number in range(len(seen))], owners=owners)
+    if preprocess.fit == "tile":
+        return Batch(keys=[str(number) for number in range(len(seen))], pixels={}, windows=seen)
+    return batch_of(*zip(*(view for views in seen for view in views), strict=True))
 
 
 def batch_of(canvases: Sequence[np.ndarray], frames: Sequence[Frame] = ()) -> Batch:
     """Return canvases ``h w c`` of one size as one batch of uint8, called by their numbers."""
-    pixels = np.ascontiguousarray(np.stack(canvases).transpose(0, 3, 1, 2))
     keys = [str(number) for number in range(len(canvases))]
-    return Batch(keys=keys, pixels={"image": torch.from_numpy(pixels)}, frames=frames)
+    return Batch(keys=keys, pixels={"image": stack(canvases)}, frames=frames)
 
 
 @torch.inference_mode()
-def answer_batch(model: Vision, batch: Batch, engine: Engine, preprocess: Preprocess) -> Sequence[Answer]:
-    """Answer one batch of uint8 pictures; ``model`` is in ``eval()``."""
+def answer_batch(
+    model: Vision,
+    batch: Batch,
+    engine: Engine,
+    preprocess: Preprocess,
+    *,
+    scores: bool = True,
+    progress: Progress | None = None,
+    title: str = "windows",
+) -> Sequence[Answer]:
+    """Answer one batch of uint8 pictures; ``model`` is in ``eval()``.
+
+    Of those seen in windows, ``progress`` tells under ``title``, and without ``scores`` answers have none.
+    """
     with engine.precision():
-        if batch.owners:
-            return answer_windows(model, batch, engine, preprocess, overlap_of(preprocess.size))
+        if batch.windows:
+            return answer_windows(
+                model, batch.windows, engine, preprocess, scores=scores, progress=progress, title=title
+            )
         return model.answer(engine.ready(batch, preprocess))
 
 

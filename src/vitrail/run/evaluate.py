@@ -8,6 +8,7 @@ from typing import Any
 
 from vitrail.contracts import Samples
 from vitrail.data.readers import ReaderOptions, open_data
+from vitrail.data.windows import overlap_of
 from vitrail.errors import UsageError, VitrailError
 from vitrail.measure.classify import Quality
 from vitrail.run.answer import Answers, answer_all
@@ -17,13 +18,15 @@ from vitrail.run.experiment import make_loader, open_splits
 from vitrail.run.folder import Run
 from vitrail.run.progress import Progress, Silent
 from vitrail.run.recipe import Recipe
+from vitrail.run.seams import Seams, measure_seams
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What was found on one split: the numbers, the answers behind them, and the pictures not readable.
 
-    ``merge`` is how many tokens were merged in each layer.
+    ``merge`` is how many tokens were merged in each layer. ``seams`` is how far answers depend on
+    where windows lie, if pictures are larger than those.
     """
 
     where: str
@@ -32,6 +35,7 @@ class Evaluation:
     answers: Answers
     broken: Mapping[str, str]
     merge: int = 0
+    seams: Seams | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as one JSON object."""
@@ -48,7 +52,9 @@ class Evaluation:
             },
             "absent": list(quality.absent),
             "broken": dict(self.broken),
-        } | ({"merge": self.merge} if self.merge else {})
+            **({"merge": self.merge} if self.merge else {}),
+            **({"seams": self.seams.to_dict()} if self.seams else {}),
+        }
 
 
 def evaluate(
@@ -59,6 +65,7 @@ def evaluate(
     options: ReaderOptions | None = None,
     device: str = "auto",
     merge: int = 0,
+    overlap: int | None = None,
     offline: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -66,7 +73,8 @@ def evaluate(
 
     Other data that names parts is measured on its test part unless ``split`` says otherwise. ``options`` name
     its columns; the run's own data is read as it was for training. With ``merge`` so many tokens are merged
-    in each layer, which is faster: measured is what that costs. Raises UsageError for a part that is not
+    in each layer, which is faster: measured is what that costs. Windows of a picture share ``overlap`` pixels
+    with the next (None: a quarter of their side). Raises UsageError for a part that is not
     there, and VitrailError for one without a picture or with classes that the model does not know.
     """
     progress = progress or Silent()
@@ -89,11 +97,12 @@ def evaluate(
     samples = parts[name]
     if not len(samples):
         raise VitrailError(f"{where}: its part {name!r} has no picture to measure.")
+    overlap_of(contract.preprocess, overlap)
     model = load_model(folder, contract)
     model.merge(merge)
     engine = answering_engine(recipe, choose_device(device))
     engine.place(model)
-    loader = make_loader(samples, contract.preprocess, contract.task, recipe.data, batch=64)
+    loader = make_loader(samples, contract.preprocess, contract.task, recipe.data, batch=64, overlap=overlap)
     metric = contract.task.metric()
     found = answer_all(
         model,
@@ -112,6 +121,9 @@ def evaluate(
         answers=found,
         broken=dict(loader.broken),
         merge=merge,
+        seams=measure_seams(model, samples, engine, contract.preprocess, overlap)
+        if contract.preprocess.fit == "tile"
+        else None,
     )
 
 

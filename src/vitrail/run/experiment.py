@@ -117,6 +117,7 @@ def make_loader(
     seed: int = 0,
     augment: Augment | None = None,
     cache: PixelCache | None = None,
+    overlap: int | None = None,
 ) -> Loader:
     """Return a loader with the threads that the recipe's data part asks for; with ``augment`` it shuffles.
 
@@ -136,6 +137,7 @@ def make_loader(
         shuffle=augment is not None,
         masked=task.masked,
         windows=windows,
+        overlap=overlap,
     )
 
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from vitrail.data.decode import decode_upright
+from vitrail.data.decode import MAX_PIXELS, decode_upright
 from vitrail.data.names import storable
+from vitrail.data.preprocess import Preprocess
+from vitrail.data.regions import Regions, open_regions
 from vitrail.draw.masks import index_png, mask_over
 from vitrail.errors import UsageError
 from vitrail.run.annotations import CocoDraft, coco_file, write_geojson
-from vitrail.run.files import write_atomic
-from vitrail.values import Mask, Source
+from vitrail.run.files import replacing
+from vitrail.values import STRIP, Mask, Source
+
+SHOWN = 2**24
+"""The most pixels of a picture in colours, which is looked at and not measured."""
 
 Kept = Literal["mask", "overlay", "geojson", "coco"]
 """What may be written of masks; COCO is one file for all pictures."""
@@ -67,9 +72,8 @@ class MaskKeeper:
         stem = self._free(Path(name).stem)
         written: dict[str, Any] = self._masks(stem, mask) if "mask" in self.write else {}
         if "overlay" in self.write:
-            picture = Image.fromarray(decode_upright(source, 3).pixels)
             written["overlay"] = f"{stem}.overlay.png"
-            self._write(written["overlay"], _png(mask_over(picture, mask)))
+            self._write(written["overlay"], mask_over(*reduced(source, mask)))
         if "geojson" in self.write:
             written["geojson"] = f"{stem}.geojson"
             write_geojson(self.folder / written["geojson"], mask)
@@ -79,14 +83,13 @@ class MaskKeeper:
 
     def _masks(self, stem: str, mask: Mask) -> dict[str, Any]:
         if not mask.multi:
-            draft = io.BytesIO()
-            index_png(mask, draft)
-            self._write(f"{stem}.mask.png", draft.getvalue())
+            with replacing(self.folder / f"{stem}.mask.png") as draft, draft.open("wb") as file:
+                index_png(mask, file)
             return {"mask": f"{stem}.mask.png"}
         files = {}
         for each, layer in zip(mask.names, mask.values, strict=True):
             files[each] = f"{stem}.{each.replace('/', '_')}.mask.png"
-            self._write(files[each], _png(Image.fromarray(layer.astype(np.uint8) * 255)))
+            self._write(files[each], Image.fromarray(layer.view(np.uint8) * np.uint8(255)))
         return {"masks": files}
 
     def _free(self, stem: str) -> str:
@@ -96,11 +99,41 @@ class MaskKeeper:
         self.taken.add(name)
         return name
 
-    def _write(self, name: str, data: bytes) -> None:
-        write_atomic(self.folder / name, data)
+    def _write(self, name: str, image: Image.Image) -> None:
+        with replacing(self.folder / name) as draft:
+            image.save(draft, "PNG")
 
 
-def _png(image: Image.Image) -> bytes:
-    draft = io.BytesIO()
-    image.save(draft, "PNG")
-    return draft.getvalue()
+def reduced(source: Source, mask: Mask) -> tuple[np.ndarray, Mask]:
+    """Return a picture, uint8 ``h w 3``, and its mask, both by a whole number smaller if they are large.
+
+    Then they have at most `SHOWN` pixels: means of those of the picture, and one class for each.
+    """
+    height, width = mask.size
+    times = math.ceil(math.sqrt(height * width / SHOWN))
+    limit = max(MAX_PIXELS, height * width)  # what was answered was not too large
+    regions = open_regions(source, Preprocess(size=mask.size, fit="tile", max_pixels=limit))
+    if regions is None:
+        small = decode_upright(source, 3, max_pixels=limit, times=times).pixels
+    else:
+        small = _reduced(regions, times)
+    if times == 1:
+        return small, mask
+    down, across = (
+        np.minimum(np.arange(count) * times + times // 2, side - 1)
+        for count, side in zip(small.shape[:2], mask.size, strict=True)
+    )
+    return small, replace(mask, values=mask.values[..., down[:, None], across], scores=None)
+
+
+def _reduced(regions: Regions, times: int) -> np.ndarray:
+    """Return a picture that is read by its rows, so many times smaller."""
+    height, width = regions.size
+    small = np.empty((-(-height // times), -(-width // times), 3), np.uint8)
+    rows = max(1, STRIP // width // times)
+    for first in range(0, len(small), rows):
+        top, bottom = first * times, min((first + rows) * times, height)
+        part = regions.rows(top, bottom)
+        strip = part.picture[top - part.covers[1] : bottom - part.covers[1]]
+        small[first : first + rows] = np.asarray(Image.fromarray(strip).reduce(times))
+    return small

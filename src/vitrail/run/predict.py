@@ -1,37 +1,32 @@
 """Answering pictures with a trained run: the same class for every task."""
 
-import glob
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from PIL import Image
 
 from vitrail.data.faults import Unreadable
-from vitrail.data.names import storable
-from vitrail.data.readers import listing
-from vitrail.data.windows import views
+from vitrail.data.windows import View, Windows, look, overlap_of
 from vitrail.errors import UsageError
 from vitrail.explain.faithfulness import Judge
 from vitrail.models.vision import Vision
 from vitrail.run.answer import answer_batch, batch_of, views_of
+from vitrail.run.asked import Picture, batched, each_of, named, source_of
 from vitrail.run.contract import FILE, Contract, load_model, read_contract
 from vitrail.run.engine import Engine, answering_engine, choose_device
 from vitrail.run.explain.choice import default_method, explainer_of
 from vitrail.run.explain.explanation import Explained, Explanation, explain_each
 from vitrail.run.folder import Run
 from vitrail.run.pretrained import load_pretrained, names_a_model
-from vitrail.values import Answer, Batch, Frame, Source
+from vitrail.run.progress import Progress
+from vitrail.values import Answer, Batch, Frame
 
-Picture = Source | os.PathLike[str] | Image.Image
-"""What can be asked about: a path, an encoded file, an array ``h w [c]``, or a Pillow picture."""
 Loaded = tuple[np.ndarray, Frame] | Unreadable
 """What the model sees of a picture, and where that lies on it; or why it cannot be read."""
-Views = list[tuple[np.ndarray, Frame]] | Unreadable
+Views = Windows | list[View] | Unreadable
 """The same where it is seen in windows, one or more."""
 
 
@@ -40,13 +35,17 @@ class Predictor:
     """A trained model that answers pictures exactly as it was measured.
 
     Called with one picture or many: paths, encoded bytes, arrays ``h w [c]``, or Pillow pictures. Many
-    are answered in batches of ``batch``.
+    are answered in batches of ``batch``. Windows of a picture share ``overlap`` pixels with the next (None: a
+    quarter of their side). Without ``scores`` masks do not say how sure they are, which takes two bytes a
+    pixel.
     """
 
     contract: Contract
     model: Vision
     engine: Engine
     batch: int = 32
+    overlap: int | None = None
+    scores: bool = True
 
     @classmethod
     def load(
@@ -56,12 +55,14 @@ class Predictor:
         device: str = "auto",
         batch: int = 32,
         merge: int = 0,
+        overlap: int | None = None,
+        scores: bool = True,
         offline: bool = False,
     ) -> Self:
         """Load a run folder, or a classifier that somebody else trained, by what names it.
 
         With ``merge`` it answers faster, with so many tokens merged in each layer. ``offline`` forbids the
-        Hub.
+        Hub. Raises UsageError for an ``overlap`` that its windows cannot have.
         """
         folder = Path(run)
         if (folder / FILE).exists() or Run(folder).begun:
@@ -74,44 +75,81 @@ class Predictor:
                 f"{run}: no such run folder, and no model of this name. Train one: "
                 f"vitrail train DATA --out {run}"
             )
+        overlap_of(contract.preprocess, overlap)
         engine = answering_engine(contract.recipe, choose_device(device))
         model.merge(merge)
         engine.place(model)
-        return cls(contract=contract, model=model, engine=engine, batch=batch)
+        return cls(contract=contract, model=model, engine=engine, batch=batch, overlap=overlap, scores=scores)
 
     def __call__(self, pictures: Picture | Iterable[Picture]) -> list[Answer]:
         """Answer pictures, in order; one that cannot be read is an error that names it."""
         answers = []
-        for _, answer in self.stream(_each(pictures)):
+        for _, answer in self.stream(each_of(pictures)):
             if isinstance(answer, Unreadable):
                 raise answer
             answers.append(answer)
         return answers
 
-    def stream(self, pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Answer | Unreadable]]:
-        """Answer pictures batch by batch; one that cannot be read has its error in place of an answer."""
+    def stream(
+        self, pictures: Iterable[Picture], progress: Progress | None = None
+    ) -> Iterator[tuple[Picture, Answer | Unreadable]]:
+        """Answer pictures batch by batch; one that cannot be read has its error in place of an answer.
+
+        A picture of more windows than a batch is answered by itself, while ``progress`` counts them, and let
+        go of before its answer is given away.
+        """
         for waiting in self._seen(pictures):
-            good = [seen for _, seen in waiting if not isinstance(seen, Unreadable)]
-            answers: Iterator[Answer] = iter(())
-            if good:
-                batch = views_of(good, self.contract.preprocess)
-                answers = iter(answer_batch(self.model, batch, self.engine, self.contract.preprocess))
-            for picture, seen in waiting:
-                yield picture, seen if isinstance(seen, Unreadable) else next(answers)
+            answered = self._answered(waiting, progress)
+            waiting.clear()
+            answered.reverse()
+            while answered:
+                yield answered.pop()
+
+    def _answered(
+        self, waiting: Sequence[tuple[Picture, Views]], progress: Progress | None
+    ) -> list[tuple[Picture, Answer | Unreadable]]:
+        good = [seen for _, seen in waiting if not isinstance(seen, Unreadable)]
+        answers: Iterator[Answer] = iter(())
+        if good:
+            batch = views_of(good, self.contract.preprocess)
+            alone = len(waiting) == 1 and self._room(good[0]) > self.batch
+            watched, title = (progress if alone else None), named(waiting[0][0])
+            ask = partial(answer_batch, scores=self.scores, progress=watched, title=title)
+            try:
+                answers = iter(ask(self.model, batch, self.engine, self.contract.preprocess))
+            except Unreadable as fault:  # a picture that was read while it was answered, so by itself
+                return [(picture, fault) for picture, _ in waiting]
+        return [
+            (picture, seen if isinstance(seen, Unreadable) else next(answers)) for picture, seen in waiting
+        ]
 
     def _seen(self, pictures: Iterable[Picture]) -> Iterator[list[tuple[Picture, Views]]]:
-        """Load pictures until they fill a batch: large ones, which have many windows, do so by themselves."""
+        """Load pictures until they fill a batch; one of more windows than that is one by itself.
+
+        Nothing is held of what was given away: whoever has it may clear it.
+        """
         waiting: list[tuple[Picture, Views]] = []
         filled = 0
         for picture in pictures:
             seen = self._views(picture)
+            count = self._room(seen)
+            if waiting and count > self.batch:
+                yield waiting
+                waiting, filled = [], 0
             waiting.append((picture, seen))
-            filled += 1 if isinstance(seen, Unreadable) else len(seen)
+            del seen
+            filled += count
             if filled >= self.batch:
                 yield waiting
                 waiting, filled = [], 0
         if waiting:
             yield waiting
+
+    def _room(self, seen: Views) -> int:
+        """Return how much of a batch a picture takes: one that is read while it is answered, all of it."""
+        if isinstance(seen, Windows) and seen.read:
+            return max(len(seen), self.batch + 1)
+        return 1 if isinstance(seen, Unreadable) else len(seen)
 
     def explain(
         self,
@@ -134,7 +172,7 @@ class Predictor:
         this model.
         """
         explanations = []
-        for _, found in self.explain_stream(_each(pictures), method, about, layer, trust=trust):
+        for _, found in self.explain_stream(each_of(pictures), method, about, layer, trust=trust):
             if isinstance(found, Unreadable):
                 raise found
             explanations.append(found)
@@ -165,7 +203,7 @@ class Predictor:
         """
         for waiting in batched(pictures, size):
             yield [
-                (picture, seen if isinstance(seen, Unreadable) else _single(picture, seen))
+                (picture, seen if isinstance(seen, Unreadable) else self._single(picture, seen))
                 for picture, seen in zip(waiting, map(self._views, waiting), strict=True)
             ]
 
@@ -176,74 +214,33 @@ class Predictor:
     def _views(self, picture: Picture) -> Views:
         """Return what the model sees of a picture, and where, or why it cannot be read."""
         try:
-            return views(self.contract.preprocess, self.contract.preprocess.load(_source(picture)))
+            return look(self.contract.preprocess, source_of(picture), self.overlap)
         except Unreadable as fault:
             return fault
 
-
-def _single(picture: Picture, seen: list[tuple[np.ndarray, Frame]]) -> tuple[np.ndarray, Frame]:
-    if len(seen) > 1:
-        height, width = seen[0][0].shape[:2]
-        named = picture if isinstance(picture, str | os.PathLike) else "a picture"
-        raise UsageError(
-            f"{named}: larger than the {height} x {width} pixels that the model sees at once. "
-            "Cut out a part of that size."
-        )
-    return seen[0]
+    def _single(self, picture: Picture, seen: Windows | list[View]) -> View:
+        if len(seen) > 1:
+            height, width = self.contract.preprocess.size
+            raise UsageError(
+                f"{named(picture)}: larger than the {height} x {width} pixels that the model sees at once. "
+                "Cut out a part of that size."
+            )
+        return next(iter(seen))
 
 
-def batched(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
-    """Yield pictures so many at a time (itertools has it from Python 3.12 on)."""
-    waiting = iter(pictures)
-    while some := list(islice(waiting, size)):
-        yield some
-
-
-def find_pictures(words: Sequence[str]) -> list[str]:
-    """Return the files that files, folders (searched through) and patterns name, in the order of the words.
-
-    Folders are searched as those of a data set are. What is named twice is there twice.
-    """
-    found: list[str] = []
-    for word in words:
-        path = Path(word)
-        if path.is_dir():
-            inside = listing.find_pictures(word)
-            if not inside:
-                raise UsageError(f"{storable(word)}: no pictures in this folder.")
-            found += inside
-        elif path.exists() or path.is_symlink():
-            found.append(word)
-        else:
-            matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207, Path.glob takes no absolute pattern
-            matches = [match for match in matches if listing.is_picture(match) or not Path(match).is_dir()]
-            if not matches:
-                raise UsageError(f"{storable(word)}: no such file, folder or pattern.")
-            found += matches
-    return found
-
-
-def _each(pictures: Picture | Iterable[Picture]) -> Iterable[Picture]:
-    if isinstance(pictures, str | bytes | os.PathLike | np.ndarray | Image.Image):
-        return [pictures]
-    if isinstance(pictures, Mapping):
-        raise UsageError("pictures are paths, bytes, arrays or Pillow pictures, not a mapping.")
-    return pictures
-
-
-def _source(picture: Picture) -> Source | Image.Image:
-    if isinstance(picture, os.PathLike):
-        return os.fspath(picture)
-    if isinstance(picture, str | bytes | np.ndarray | Image.Image):
-        return picture
-    raise UsageError(
-        f"a picture is a path, bytes, an array or a Pillow picture, not a {type(picture).__name__}."
-    )
-
-
-def load(run: str | Path, *, device: str = "auto", merge: int = 0, offline: bool = False) -> Predictor:
+def load(
+    run: str | Path,
+    *,
+    device: str = "auto",
+    merge: int = 0,
+    overlap: int | None = None,
+    scores: bool = True,
+    offline: bool = False,
+) -> Predictor:
     """Load a trained run folder, ready to answer pictures, or somebody else's classifier by its name.
 
-    With ``merge`` so many tokens are merged in each layer of a Vision Transformer, which is faster.
+    With ``merge`` so many tokens are merged in each layer of a Vision Transformer, which is faster. Windows
+    of a picture share ``overlap`` pixels with the next (None: a quarter of their side). Without ``scores``
+    masks do not say how sure they are, which takes two bytes a pixel.
     """
-    return Predictor.load(run, device=device, merge=merge, offline=offline)
+    return Predictor.load(run, device=device, merge=merge, overlap=overlap, scores=scores, offline=offline)

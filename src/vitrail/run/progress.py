@@ -14,7 +14,7 @@ class Progress(Protocol):
     """Where long work reports to."""
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
-        """Start a piece of work of ``total`` parts."""
+        """Start a piece of work of ``total`` parts, be it in the midst of another one."""
 
     def step(self, shown: Mapping[str, float] | None = None) -> None:
         """One more part is done; ``shown`` are numbers of interest."""
@@ -47,22 +47,27 @@ class Lines:
 
     def __init__(self, stream: Any = None) -> None:
         self._stream = stream or sys.stderr
-        self._title, self._total, self._done, self._last = "", 0, 0, 0.0
+        self._works: list[tuple[str, int, int]] = []  # title, total, done
+        self._last = 0.0
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
         """Remember the work; the first line comes after some seconds only."""
-        self._title, self._total, self._done, self._last = title, total, done, time.monotonic()
+        self._works.append((title, total, done))
+        self._last = time.monotonic()
 
     def step(self, shown: Mapping[str, float] | None = None) -> None:
         """Count, and print a line when the last one is some seconds old."""
-        self._done += 1
+        title, total, done = self._works[-1]
+        self._works[-1] = (title, total, done + 1)
         now = time.monotonic()
         if now - self._last >= EVERY:
             self._last = now
-            self.say(f"{self._title} {self._done}/{self._total}{_numbers(shown)}")
+            self.say(f"{title} {done + 1}/{total}{_numbers(shown)}")
 
     def end(self, line: str = "") -> None:
         """Print the closing line."""
+        if self._works:
+            self._works.pop()
         if line:
             self.say(line)
 
@@ -83,23 +88,23 @@ class Bar:
         self._console = Console(stderr=True, highlight=False)
         shown = TextColumn("{task.fields[shown]}")
         self._live = Live(*columns, TimeRemainingColumn(), shown, console=self._console, transient=True)
-        self._task: Any = None
+        self._tasks: list[Any] = []
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
         """Show a bar."""
-        self._task = self._live.add_task(title, total=total, completed=done, shown="")
+        self._tasks.append(self._live.add_task(title, total=total, completed=done, shown=""))
         self._live.start()
 
     def step(self, shown: Mapping[str, float] | None = None) -> None:
         """Move the bar."""
-        self._live.update(self._task, advance=1, shown=_numbers(shown))
+        self._live.update(self._tasks[-1], advance=1, shown=_numbers(shown))
 
     def end(self, line: str = "") -> None:
         """Take the bar away and leave ``line``."""
-        self._live.stop()
-        if self._task is not None:
-            self._live.remove_task(self._task)
-            self._task = None
+        if self._tasks:
+            self._live.remove_task(self._tasks.pop())
+        if not self._tasks:
+            self._live.stop()
         if line:
             self.say(line)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from vitrail.data.decode import decode_upright
 from vitrail.data.faults import Unreadable
-from vitrail.data.windows import fullest, views
+from vitrail.data.windows import fullest, look
 from vitrail.draw.masks import answers_beside
 from vitrail.draw.page import Shown
 from vitrail.run.answer import answer_batch, views_of
@@ -54,7 +54,7 @@ def show_masks(
             masks = {}
             for each in asked:
                 preprocess = each.contract.preprocess
-                seen = views(preprocess, preprocess.load(test.source(row)))
+                seen = look(preprocess, test.source(row))
                 (mask,) = answer_batch(each.model, views_of([seen], preprocess), each.engine, preprocess)
                 assert isinstance(mask, Mask), "a segmenter answers masks"
                 masks[each.name] = mask

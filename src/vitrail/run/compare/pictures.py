@@ -14,7 +14,7 @@ import torch
 from vitrail.data.faults import Unreadable
 from vitrail.data.preprocess import Preprocess
 from vitrail.data.probe import sizes
-from vitrail.data.windows import views
+from vitrail.data.windows import look
 from vitrail.models.vision import Vision
 from vitrail.run.answer import Answers, answer_batch, views_of
 from vitrail.run.compare.field import Field
@@ -55,10 +55,7 @@ class Asked:
     def answer(self, seen: Sequence[Seen]) -> Sequence[Answer]:
         """Answer some pictures."""
         preprocess = self.contract.preprocess
-        each = [
-            views(preprocess, preprocess.load(pixels)) if frame is None else [(pixels, frame)]
-            for pixels, frame in seen
-        ]
+        each = [look(preprocess, pixels) if frame is None else [(pixels, frame)] for pixels, frame in seen]
         return answer_batch(self.model, views_of(each, preprocess), self.engine, preprocess)
 
 

@@ -19,10 +19,11 @@ from vitrail.errors import UsageError, VitrailError
 from vitrail.explain.about import ask, taken
 from vitrail.explain.faithfulness import BASELINES, Judge
 from vitrail.explain.sanity import sanity_check
+from vitrail.run.asked import find_pictures
 from vitrail.run.explain.explanation import AT_ONCE, Explained, Explanation, ask_methods
 from vitrail.run.explain.objects import Objects
 from vitrail.run.explain.standing import Found, Standing, stand
-from vitrail.run.predict import Predictor, find_pictures
+from vitrail.run.predict import Predictor
 from vitrail.run.progress import Progress, Silent, follow
 from vitrail.values import Batch, Heat, Source
 

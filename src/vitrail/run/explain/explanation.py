@@ -21,7 +21,8 @@ from vitrail.run.explain.asked import in_words, on_canvas, settled, together
 from vitrail.values import Answer, Batch, Frame, Heat, Label, Mask
 
 if TYPE_CHECKING:
-    from vitrail.run.predict import Picture, Predictor
+    from vitrail.run.asked import Picture
+    from vitrail.run.predict import Predictor
 
 AT_ONCE = 8
 """Pictures explained together: gradients need several times the memory of answers."""

@@ -27,7 +27,8 @@ from vitrail.run.folder import REPORT
 from vitrail.run.report import foot
 
 if TYPE_CHECKING:
-    from vitrail.run.predict import Picture, Predictor
+    from vitrail.run.asked import Picture
+    from vitrail.run.predict import Predictor
 
 WIDE, SIDE = 1000, 336
 """The widest picture on the page, and the longer side of a picture beside its features, in pixels."""
