@@ -94,7 +94,8 @@ class UNet(nn.Module):
     """From the coarsest level to the pixels: enlarge, put the finer level beside it, convolve twice.
 
     ``ups`` and ``merges`` are one a level but the coarsest, from coarse to fine; the finest levels are the
-    ``stem``'s, if there is one. ``stride`` is that of the finest.
+    ``stem``'s. Without one there may be one more of both: whole pixels, with nothing beside them. ``stride``
+    is that of the finest level.
     """
 
     def __init__(
@@ -114,10 +115,12 @@ class UNet(nn.Module):
 
     def forward(self, features: Features, given: Given) -> Pixelwise:
         """Return logits of the canvas' size."""
-        fine = [] if self.stem is None else self.stem(given.pixels["image"])
-        *skips, x = fine + self.pyramid(features)
-        for up, merge, skip in zip(self.ups, self.merges, reversed(skips), strict=True):
+        pixels = given.pixels["image"]
+        *skips, x = ([] if self.stem is None else self.stem(pixels)) + self.pyramid(features)
+        for up, merge, skip in zip(self.ups, self.merges, reversed(skips), strict=False):
             x = merge(torch.cat([up(x, skip), skip], dim=1))
+        if len(self.ups) > len(skips):
+            x = self.merges[-1](self.ups[-1](x, pixels))
         return Pixelwise(logits=enlarge(self.last(x), self.stride, canvas(given)))
 
 
@@ -143,8 +146,11 @@ class UNetConfig(DenseConfig):
         strides, channels = list(pyramid.strides), list(pyramid.channels)
         finer = [float(stride) for stride in (1, 2, 4, 8) if stride < strides[0]]
         widths = [self.widths[max(0, len(self.widths) - 1 - place)] for place in range(8)]  # fine to coarse
-        stem = Stem(backbone.inputs, widths[: len(finer)]) if finer else None
-        strides, channels = finer + strides, widths[: len(finer)] + channels
+        # A network's own level of stride 2 has edges enough. Convolutions of whole pixels are the dearest of
+        # all: the picture is put beside them where there is no such level, or where it says what goes where.
+        alone = finer == [1.0] and min(backbone.strides) == 2 and self.up != "unpool"
+        stem = Stem(backbone.inputs, widths[: len(finer)]) if finer and not alone else None
+        strides, channels = finer + strides, ([0] if alone else widths[: len(finer)]) + channels
         ups, merges, coarse = [], [], channels[-1]
         for place in range(len(strides) - 2, -1, -1):
             width, skip = widths[min(place, 7)], channels[place]
