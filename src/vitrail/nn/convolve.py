@@ -26,19 +26,22 @@ class BatchNorm(nn.BatchNorm2d):
 class Convolved(nn.Sequential):
     """A convolution, a batch norm and a bend, one after the other.
 
-    What answers does not learn: then the norm is a factor and a shift that go into the convolution, which
-    saves one way through the map.
+    Where nothing is learned, and no gradient asked for, the norm is a factor and a shift that go into the
+    convolution, which saves one way through the map.
     """
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d H W"]:
         """Return the map after all three."""
-        convolution, norm, bend = self
-        if norm.training:
-            return super().forward(x)  # type: ignore[no-any-return]
+        parts: list[Any] = list(self)
+        convolution, norm, bend = parts
+        if norm.training or torch.is_grad_enabled():
+            learned: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return learned
         factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
         weight = convolution.weight * factor[:, None, None, None]
         bias = norm.bias - norm.running_mean * factor
-        return bend(convolution._conv_forward(x, weight, bias))  # type: ignore[no-any-return]
+        answer: Tensor = bend(F.conv2d(x, weight, bias, convolution.stride, convolution.padding))
+        return answer
 
 
 def convolve(channels: int, width: int, size: int = 3, stride: int = 1) -> Convolved:
@@ -78,6 +81,6 @@ class _Orderly(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         layout = torch.channels_last if ctx.last else torch.contiguous_format
         return gradient.contiguous(memory_format=layout)
