@@ -150,7 +150,7 @@ def masks(rounds: int, batch: int, side: int) -> list[str]:
     """Measure the head `masks` on ViT-S/16 against its backbone alone, at this side and a larger one."""
     rows = [
         f"ViT-S/16 and the head `masks`, {len(CLASSES)} classes, {rounds} rounds in turn; the backbone alone "
-        "gives its summary. Wanted: at most {DEARER} times the backbone.\n",
+        f"gives its summary. Wanted: at most {DEARER} times the backbone.\n",
         "| pixels | pictures at a time | | backbone, pictures a second | with `masks` | times the cost |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
