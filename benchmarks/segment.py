@@ -127,7 +127,8 @@ def unet(rounds: int, batch: int, side: int) -> list[str]:
         weights[name] = count(theirs)
     rows = [
         f"U-Net on ResNet-34, {weights['vitrail']:,} weights (theirs: {weights[PEER]:,}), {batch} pictures "
-        f"of {side} pixels, {len(CLASSES)} classes, {rounds} rounds in turn. Wanted: at least {CHEAPER} times as fast.\n",
+        f"of {side} pixels, {len(CLASSES)} classes, {rounds} rounds in turn. "
+        f"Wanted: at least {CHEAPER} times as fast.\n",
         "| | | pictures a second (median) | slowest to fastest | ours: times as fast |",
         "| --- | --- | --- | --- | --- |",
     ]
