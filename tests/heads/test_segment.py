@@ -80,6 +80,15 @@ def test_every_way_up_learns(up, backbone):
     assert losses[-1] < 0.85 * losses[0], losses
 
 
+def test_unet_has_the_picture_beside_whole_pixels_and_a_stem_where_levels_are_made():
+    seen = {name: configure(name).build((64, 64), 3) for name in ("test_resnet", "vit-pico8")}
+    plain = UNetConfig().build(seen["test_resnet"], NAMES).net
+    assert plain.stem is None
+    assert plain.merges[-1].picture.weight.shape == (16, 3, 3, 3)
+    assert UNetConfig(up="unpool").build(seen["test_resnet"], NAMES).net.stem is not None  # says where
+    assert len(UNetConfig().build(seen["vit-pico8"], NAMES).net.stem.layers) == 1
+
+
 @pytest.mark.parametrize("name", SEGMENT)
 def test_a_head_learns_a_mask_by_heart(name):
     """Not only does the loss fall: most pixels become right, which a shifted map would not."""

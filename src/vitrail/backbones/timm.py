@@ -78,6 +78,8 @@ class TimmBackbone(nn.Module):
 
 def _pad(pixels: Tensor, multiple: int) -> Tensor:
     height, width = round_up((pixels.shape[2], pixels.shape[3]), multiple)
+    if (height, width) == pixels.shape[2:]:
+        return pixels  # which F.pad would copy
     return F.pad(pixels, (0, width - pixels.shape[3], 0, height - pixels.shape[2]))
 
 

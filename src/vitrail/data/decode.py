@@ -185,7 +185,7 @@ def _check(image: Image.Image, file: IO[bytes] | None, where: str, max_pixels: i
 
 
 def _upright(image: Image.Image, channels: int, size: Size, scale: int, times: int = 1) -> Decoded:
-    """Turn what shows a picture of ``size`` (before turning), each side divided by ``scale``, then ``times``."""
+    """Turn what shows a picture of ``size`` (before turning), whose sides are divided by both numbers."""
     pixels, scale = _to_bytes(image, channels, times), scale * times
     exchange, down, across = TURNS[read_orientation(image)]
     if exchange:

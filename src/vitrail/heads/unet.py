@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vitrail.backbones.pyramid import Pyramid
 from vitrail.errors import UsageError
 from vitrail.heads.dense import Dense, DenseConfig, Pixelwise, canvas
-from vitrail.nn.convolve import convolve, enlarge
+from vitrail.nn.convolve import BatchNorm, convolve, enlarge
 from vitrail.values import Features, Given
 
 
@@ -90,11 +90,33 @@ class Unpooled(nn.Module):
         return filled
 
 
+class Pixels(nn.Module):
+    """A map of whole pixels beside the picture itself, convolved twice.
+
+    To convolve the two and add them up is to convolve both side by side, and saves to put them there.
+    """
+
+    def __init__(self, channels: int, inputs: int, width: int) -> None:
+        super().__init__()
+        self.coarse = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.picture = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
+        self.norm, self.again = BatchNorm(width), convolve(width, width)
+
+    def forward(
+        self, x: Float[Tensor, "b c H W"], pixels: Float[Tensor, "b d H W"]
+    ) -> Float[Tensor, "b e H W"]:
+        """Return the map of the same grid."""
+        both = self.coarse(x).add_(self.picture(pixels))
+        last: Tensor = self.again(F.relu_(self.norm(both)))
+        return last
+
+
 class UNet(nn.Module):
     """From the coarsest level to the pixels: enlarge, put the finer level beside it, convolve twice.
 
     ``ups`` and ``merges`` are one a level but the coarsest, from coarse to fine; the finest levels are the
-    ``stem``'s, if there is one. ``stride`` is that of the finest.
+    ``stem``'s. Without one there may be one more of both: whole pixels, with the picture itself beside them.
+    ``stride`` is that of the finest level.
     """
 
     def __init__(
@@ -114,10 +136,12 @@ class UNet(nn.Module):
 
     def forward(self, features: Features, given: Given) -> Pixelwise:
         """Return logits of the canvas' size."""
-        fine = [] if self.stem is None else self.stem(given.pixels["image"])
-        *skips, x = fine + self.pyramid(features)
-        for up, merge, skip in zip(self.ups, self.merges, reversed(skips), strict=True):
+        pixels = given.pixels["image"]
+        *skips, x = ([] if self.stem is None else self.stem(pixels)) + self.pyramid(features)
+        for up, merge, skip in zip(self.ups, self.merges, reversed(skips), strict=False):
             x = merge(torch.cat([up(x, skip), skip], dim=1))
+        if len(self.ups) > len(skips):
+            x = self.merges[-1](self.ups[-1](x, pixels), pixels)
         return Pixelwise(logits=enlarge(self.last(x), self.stride, canvas(given)))
 
 
@@ -143,14 +167,22 @@ class UNetConfig(DenseConfig):
         strides, channels = list(pyramid.strides), list(pyramid.channels)
         finer = [float(stride) for stride in (1, 2, 4, 8) if stride < strides[0]]
         widths = [self.widths[max(0, len(self.widths) - 1 - place)] for place in range(8)]  # fine to coarse
-        stem = Stem(backbone.inputs, widths[: len(finer)]) if finer else None
-        strides, channels = finer + strides, widths[: len(finer)] + channels
-        ups, merges, coarse = [], [], channels[-1]
+        # Convolutions of whole pixels are the dearest of all. Beside a network's own level of stride 2 they
+        # see the picture as it is: without a layer before it.
+        alone = finer == [1.0] and min(backbone.strides) == 2 and self.up != "unpool"
+        stem = Stem(backbone.inputs, widths[: len(finer)]) if finer and not alone else None
+        strides, channels = finer + strides, ([0] if alone else widths[: len(finer)]) + channels
+        ups: list[nn.Module] = []
+        merges: list[nn.Module] = []
+        coarse = channels[-1]
         for place in range(len(strides) - 2, -1, -1):
             width, skip = widths[min(place, 7)], channels[place]
             up, enlarged = self._up(strides[place + 1] / strides[place], coarse, width, skip)
             ups.append(up)
-            merges.append(nn.Sequential(convolve(enlarged + skip, width), convolve(width, width)))
+            if alone and not place:
+                merges.append(Pixels(enlarged, backbone.inputs, width))
+            else:
+                merges.append(nn.Sequential(convolve(enlarged + skip, width), convolve(width, width)))
             coarse = width
         last = nn.Conv2d(coarse, len(classes), 3, padding=1)  # sees enough to learn as fast as the rest
         net = UNet(pyramid, stem, ups=ups, merges=merges, last=last, stride=strides[0])
