@@ -68,7 +68,9 @@ def run(argv: Sequence[str]) -> None:
     )
     files = find_pictures(words.pictures)
     stream = follow(reporter(), "answering", predictor.stream(files), len(files))
-    keeper = MaskKeeper(folder=Path(words.out)) if words.out is not None else None
+    keeper = None
+    if words.out is not None:
+        keeper = MaskKeeper(folder=Path(words.out), preprocess=predictor.contract.preprocess)
     masked = predictor.contract.task.masked
     if words.format == "hf" and masked:
         raise UsageError("--format hf is for classes of pictures; masks are files: name a folder by --out.")

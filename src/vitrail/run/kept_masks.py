@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vitrail.data.decode import decode_upright
+from vitrail.data.preprocess import Preprocess
 from vitrail.draw.masks import index_png, mask_over
 from vitrail.run.files import write_atomic
 from vitrail.values import Mask, Source
@@ -19,9 +19,13 @@ from vitrail.values import Mask, Source
 
 @dataclass(kw_only=True)
 class MaskKeeper:
-    """Writes masks into a folder, under names that no two of them share."""
+    """Writes masks into a folder, under names that no two of them share.
+
+    Pictures below them are those that the model's ``preprocess`` reads.
+    """
 
     folder: Path
+    preprocess: Preprocess
     taken: set[str] = field(default_factory=set)
 
     def keep(self, source: Source, name: str, mask: Mask) -> Mapping[str, Any]:
@@ -42,9 +46,8 @@ class MaskKeeper:
             index_png(mask, draft)
             written = {"mask": f"{stem}.mask.png"}
             self._write(written["mask"], draft.getvalue())
-        picture = Image.fromarray(decode_upright(source, 3).pixels)
         written["overlay"] = f"{stem}.overlay.png"
-        self._write(written["overlay"], _png(mask_over(picture, mask)))
+        self._write(written["overlay"], _png(mask_over(self.preprocess.original(source), mask)))
         return {**mask.to_dict(), "classes": list(mask.names), **written}
 
     def _free(self, stem: str) -> str:

@@ -4,10 +4,8 @@ from dataclasses import replace
 from itertools import islice
 
 import numpy as np
-from PIL import Image
 
 from vitrail.contracts import Samples
-from vitrail.data.decode import decode_upright
 from vitrail.data.faults import Unreadable
 from vitrail.draw.masks import mask_over, truth_answer_error
 from vitrail.draw.page import Shown
@@ -33,7 +31,7 @@ def sheet_of(job: Job) -> list[Shown]:
                 return shown
             values = target.numpy().astype(bool) if task.multi else target.numpy()
             mask = Mask(names=task.classes, values=values, source=0, multi=task.multi)
-            picture = Image.fromarray(pixels.permute(1, 2, 0).numpy().repeat(3 // len(pixels), 2))
+            picture = pixels.permute(1, 2, 0).numpy()
             shown.append(Shown(picture=np.asarray(mask_over(picture, mask)), caption=""))
     return shown
 
@@ -67,7 +65,7 @@ def _shown(samples: Samples, row: int, key: str, predictor: Predictor) -> Shown 
     """Return a picture, its truth, its answer and where that is wrong; None if it is unreadable."""
     source = samples.source(row)
     try:
-        picture = decode_upright(source, 3).pixels
+        picture = predictor.contract.preprocess.original(source)
         (answer,) = predictor([source])
     except Unreadable:
         return None

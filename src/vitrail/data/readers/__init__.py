@@ -11,10 +11,11 @@ from vitrail.data.readers.coco_files import find_coco
 from vitrail.data.readers.coco_masks import read_coco
 from vitrail.data.readers.columns import SUFFIXES
 from vitrail.data.readers.digits import read_digits
-from vitrail.data.readers.folder import has_pictures, read_folder
+from vitrail.data.readers.folder import read_folder
 from vitrail.data.readers.geojson import has_geojson, read_geojson
 from vitrail.data.readers.hub import PREFIX, read_hub
 from vitrail.data.readers.idx import NAME, find_pairs, read_idx
+from vitrail.data.readers.listing import has_pictures
 from vitrail.data.readers.masks import read_masks
 from vitrail.data.readers.options import AS_FOUND, ReaderOptions
 from vitrail.data.readers.pairing import find_places

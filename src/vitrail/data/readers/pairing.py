@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vitrail.data.names import few, split_named, storable
-from vitrail.data.readers.folder import has_pictures
-from vitrail.data.readers.listing import Listing, is_picture
+from vitrail.data.readers.listing import Listing, has_pictures, is_picture, only_arrays
 from vitrail.data.samples import Files
 from vitrail.data.stamps import digest
 from vitrail.errors import UsageError, VitrailError
@@ -105,7 +104,8 @@ def match(root: str, places: Sequence[Place]) -> Pairs:
     named = [place.split for place in places]
     if twice := [place.pictures for place in places if named.count(place.split) > 1]:
         raise VitrailError(f"{root} has several folders for one split: {few(twice)}. Keep one.")
-    pictures, masks = Listing(root), Listing(root)
+    arrays = all(only_arrays(f"{root}/{place.pictures}") for place in places)
+    pictures, masks = Listing(root, arrays), Listing(root)
     rows: list[tuple[int, int]] = []
     splits: list[str | None] = []
     below: list[tuple[str, ...]] = []
@@ -225,7 +225,7 @@ def _both(root: str, prefix: str) -> tuple[str, str] | None:
     sides = []
     for words in (PICTURES, MASKS):
         names = [name for name in _folders(root, prefix) if name.lower() in words]
-        sides.append([name for name in names if has_pictures(f"{root}/{prefix}{name}")])
+        sides.append([name for name in names if has_pictures(f"{root}/{prefix}{name}", words is PICTURES)])
     if not all(sides):
         return None
     for names in sides:
@@ -239,7 +239,8 @@ def _both(root: str, prefix: str) -> tuple[str, str] | None:
 def _only(root: str, folder: str) -> str:
     """Return the folder, or the only one inside of it that has pictures (``annotations/trimaps``)."""
     while not _direct(root, folder):
-        inner = [name for name in _folders(root, f"{folder}/") if has_pictures(f"{root}/{folder}/{name}")]
+        below = _folders(root, f"{folder}/")
+        inner = [name for name in below if has_pictures(f"{root}/{folder}/{name}", arrays=True)]
         if len(inner) != 1:
             break
         folder = f"{folder}/{inner[0]}"
@@ -248,7 +249,8 @@ def _only(root: str, folder: str) -> str:
 
 def _direct(root: str, folder: str) -> bool:
     with os.scandir(f"{root}/{folder}") as entries:
-        return any(is_picture(entry.name) and not entry.name.startswith(".") for entry in entries)
+        names = [entry.name for entry in entries if not entry.name.startswith(".")]
+    return any(is_picture(name, arrays=True) for name in names)
 
 
 def _folders(root: str, prefix: str) -> list[str]:
