@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,11 +52,12 @@ class Listing:
     """The files of a data set, gathered row by row into columns without keeping an object a file.
 
     ``watched`` holds each folder and table that was read with its time of change, in nanoseconds;
-    ``passed`` counts by suffix the files that are no pictures. With ``arrays`` files of NumPy are some.
+    ``passed`` counts by suffix the files that are no pictures. With ``arrays`` files of NumPy are some;
+    ``known`` are names of files that somebody else reads.
     """
 
-    def __init__(self, root: str, arrays: bool = False) -> None:
-        self.root, self.arrays = root, arrays
+    def __init__(self, root: str, arrays: bool = False, known: Collection[str] = ()) -> None:
+        self.root, self.arrays, self.known = root, arrays, known
         self.watched: dict[str, int] = {}
         self.passed: Counter[str] = Counter()
         self._names, self._ends = bytearray(), array("q", [0])
@@ -124,7 +125,8 @@ class Listing:
 
     def pass_over(self, names: list[str]) -> None:
         """Count files that are no pictures."""
-        self.passed.update(Path(name).suffix.lower() or "without suffix" for name in names)
+        strange = (Path(name) for name in names if name not in self.known)
+        self.passed.update(each.suffix.lower() or "without suffix" for each in strange)
 
     def columns(self) -> tuple[Texts, np.ndarray, np.ndarray]:
         """Return names, sizes (uint64) and stamps (uint64) of all files added."""
