@@ -15,11 +15,6 @@ ROWS = np.repeat(np.array([0, 1, 2, 0, 0, 255], np.uint8)[:, None], SIZE[1], 1)
 """A row of each class, and one that is ignored."""
 
 
-def picture(path, size=SIZE):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size[::-1], "grey").save(path)
-
-
 def mask(path, values, palette=()):
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(values)
@@ -52,7 +47,7 @@ def splits_of(table):
 # ---------------------------------------------------------------------------------- Pascal VOC and CVAT
 
 
-def test_pascal_voc(tmp_path):
+def test_pascal_voc(tmp_path, picture):
     """JPEGImages holds more pictures than have masks; the lists of ImageSets are the splits."""
     for name in ("a", "b", "c", "d"):
         picture(tmp_path / f"JPEGImages/{name}.jpg")
@@ -80,7 +75,7 @@ def test_pascal_voc(tmp_path):
 
 
 @pytest.mark.parametrize("lists", [["default"], ["Train", "Validation"], ["Train", "Validation", "Test"]])
-def test_cvat_segmentation_mask(tmp_path, lists):
+def test_cvat_segmentation_mask(tmp_path, lists, picture):
     text = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:128,64,128::\ncar:0,0,142::\n"
     write(tmp_path / "labelmap.txt", text)
     colours = np.zeros((*SIZE, 3), np.uint8)
@@ -105,14 +100,12 @@ def test_cvat_without_the_pictures_says_so(tmp_path):
     mask(tmp_path / "SegmentationClass/a.png", ROWS, VOC)
     mask(tmp_path / "SegmentationObject/a.png", ROWS, VOC)
     write(tmp_path / "ImageSets/Segmentation/default.txt", "a\n")
-    with pytest.raises(
-        VitrailError, match=r"has masks \(SegmentationClass\) and no folder.*JPEGImages"
-    ):
+    with pytest.raises(VitrailError, match=r"has masks \(SegmentationClass\) and no folder.*JPEGImages"):
         open_data(tmp_path)
 
 
 @pytest.mark.parametrize("place", ["images/default", "images"])
-def test_cvat_coco(tmp_path, place):
+def test_cvat_coco(tmp_path, place, picture):
     picture(tmp_path / place / "a.jpg")
     coco(
         tmp_path / "annotations/instances_default.json",
@@ -124,7 +117,7 @@ def test_cvat_coco(tmp_path, place):
     assert table.classes == ("background", "road")
 
 
-def test_cvat_coco_by_subset(tmp_path):
+def test_cvat_coco_by_subset(tmp_path, picture):
     for name in ("Train", "Validation"):
         picture(tmp_path / f"images/{name}/a{name}.jpg")
         coco(tmp_path / f"annotations/instances_{name}.json", [f"a{name}.jpg"], [{"id": 1, "name": "road"}])
@@ -134,7 +127,7 @@ def test_cvat_coco_by_subset(tmp_path):
 # ---------------------------------------------------------------------------------- Roboflow
 
 
-def test_roboflow_coco(tmp_path):
+def test_roboflow_coco(tmp_path, picture):
     """Category 0 is the heading of the others, and of no object."""
     categories = [
         {"id": 0, "name": "things", "supercategory": "none"},
@@ -152,7 +145,7 @@ def test_roboflow_coco(tmp_path):
     assert open_data(tmp_path).classes == ("background", "things", "car", "road")
 
 
-def test_roboflow_masks(tmp_path):
+def test_roboflow_masks(tmp_path, picture):
     for split in ("train", "valid"):
         picture(tmp_path / split / "a_jpg.rf.0123.jpg")
         picture(tmp_path / split / "b_jpg.rf.0123.jpg")
@@ -173,7 +166,7 @@ def test_roboflow_masks(tmp_path):
         open_data(tmp_path)
 
 
-def test_masks_beside_pictures_without_splits(tmp_path):
+def test_masks_beside_pictures_without_splits(tmp_path, picture):
     for name in ("a", "b", "c"):
         picture(tmp_path / f"{name}.jpg")
     for name in ("a", "b"):
@@ -189,7 +182,7 @@ def test_masks_beside_pictures_without_splits(tmp_path):
 @pytest.mark.parametrize(
     "name", ["images/0a1b2c3d-a.jpg", "images\\0a1b2c3d-a.jpg", "/data/upload/1/0a1b2c3d-a.jpg"]
 )
-def test_label_studio_coco(tmp_path, name):
+def test_label_studio_coco(tmp_path, name, picture):
     picture(tmp_path / "images/0a1b2c3d-a.jpg")
     coco(tmp_path / "result.json", [name], [{"id": 0, "name": "car"}, {"id": 1, "name": "road"}])
     table = open_data(tmp_path)
@@ -217,7 +210,7 @@ def brushes(root, tasks, shape="full"):
 
 @pytest.mark.parametrize("shape", ["full", "min", "local"])
 @pytest.mark.parametrize("uploaded", [True, False])
-def test_label_studio_brushes(tmp_path, shape, uploaded):
+def test_label_studio_brushes(tmp_path, shape, uploaded, picture):
     brushes(tmp_path / "export", [7, 12], shape)
     (tmp_path / "export/project.json").rename(tmp_path / "project.json")
     before = "0a1b2c3d-" if uploaded and shape != "local" else ""
@@ -233,7 +226,7 @@ def test_label_studio_brushes(tmp_path, shape, uploaded):
     assert planes.masks[1][0, :, 0].tolist() == [0, 1, 0, 0, 0, 1]
 
 
-def test_label_studio_brushes_that_lack_something(tmp_path):
+def test_label_studio_brushes_that_lack_something(tmp_path, picture):
     brushes(tmp_path, [7, 12])
     with pytest.raises(VitrailError, match=r"pictures of its tasks are not there \(task 7, task 12\)"):
         open_data(tmp_path)
@@ -262,18 +255,22 @@ def test_label_studio_brushes_that_lack_something(tmp_path):
 # ---------------------------------------------------------------------------------- well-known data sets
 
 
-def cityscapes(root, *kinds):
-    for split, city in (("train", "aachen"), ("val", "ulm")):
-        stem = f"{city}/{city}_000000_000019"
-        picture(root / f"leftImg8bit/{split}/{stem}_leftImg8bit.png")
-        mask(root / f"gtFine/{split}/{stem}_gtFine_color.png", np.zeros((*SIZE, 4), np.uint8))
-        mask(root / f"gtFine/{split}/{stem}_gtFine_instanceIds.png", ROWS.astype(np.uint16) * 1000)
-        write(root / f"gtFine/{split}/{stem}_gtFine_polygons.json", "{}")
-        for kind, values in kinds:
-            mask(root / f"gtFine/{split}/{stem}_gtFine_{kind}.png", values)
+@pytest.fixture
+def cityscapes(picture):
+    def make(root, *kinds):
+        for split, city in (("train", "aachen"), ("val", "ulm")):
+            stem = f"{city}/{city}_000000_000019"
+            picture(root / f"leftImg8bit/{split}/{stem}_leftImg8bit.png")
+            mask(root / f"gtFine/{split}/{stem}_gtFine_color.png", np.zeros((*SIZE, 4), np.uint8))
+            mask(root / f"gtFine/{split}/{stem}_gtFine_instanceIds.png", ROWS.astype(np.uint16) * 1000)
+            write(root / f"gtFine/{split}/{stem}_gtFine_polygons.json", "{}")
+            for kind, values in kinds:
+                mask(root / f"gtFine/{split}/{stem}_gtFine_{kind}.png", values)
+
+    return make
 
 
-def test_cityscapes(tmp_path):
+def test_cityscapes(tmp_path, cityscapes):
     numbers = np.where(ROWS == 255, 0, ROWS + 7).astype(np.uint8)
     cityscapes(tmp_path / "ids", ("labelIds", numbers))
     table = open_data(tmp_path / "ids")
@@ -288,7 +285,7 @@ def test_cityscapes(tmp_path):
     assert sorted(table.group_names) == ["aachen", "ulm"]
 
 
-def test_ade20k(tmp_path):
+def test_ade20k(tmp_path, picture):
     """Number 0 is what nobody labelled, and 1 the first of 150 classes."""
     root = tmp_path / "ADEChallengeData2016"
     numbers = np.where(ROWS == 255, 150, ROWS).astype(np.uint8)
@@ -308,7 +305,7 @@ def test_ade20k(tmp_path):
 # ---------------------------------------------------------------------------------- what is wrong with them
 
 
-def test_masks_in_another_order_or_with_other_suffixes_are_matched_by_name(tmp_path):
+def test_masks_in_another_order_or_with_other_suffixes_are_matched_by_name(tmp_path, picture):
     for number, name in enumerate(("z", "a", "m")):
         picture(tmp_path / f"images/{name}.jpg")
         mask(tmp_path / f"masks/{name}.{('png', 'tif', 'bmp')[number]}", np.full(SIZE, number, np.uint8))
