@@ -43,11 +43,15 @@ def has_brushes(where: str) -> bool:
     """
     with os.scandir(where) as entries:
         folders = [where, *sorted(entry.path for entry in islice(entries, LOOKS) if entry.is_dir())]
-    for folder in folders:
+    return any(BRUSH.fullmatch(name) for folder in folders for name in _first_names(folder))
+
+
+def _first_names(folder: str) -> list[str]:
+    try:
         with os.scandir(folder) as entries:
-            if any(BRUSH.fullmatch(entry.name) for entry in islice(entries, LOOKS)):
-                return True
-    return False
+            return [entry.name for entry in islice(entries, LOOKS)]
+    except OSError:  # whoever reads the folder says so
+        return []
 
 
 def read_brushes(where: str, options: ReaderOptions) -> Table:
