@@ -251,7 +251,10 @@ def test_the_working_picture_does_not_depend_on_mean_and_std():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"channels": 4}, "not 4"),
+        ({"channels": 0}, "not 0"),
+        ({"range": (5, 5)}, "a low and a higher number, or such a pair for each of 3 channels, not 5 5"),
+        ({"range": (0, 1, 0, 1)}, "not 0 1 0 1"),
+        ({"range": (0, float("nan"))}, "not 0 nan"),
         ({"size": (0, 3)}, "not \\(0, 3\\)"),
         ({"crop_pct": 0.0}, "crop_pct"),
         ({"fit": "corp"}, "Did you mean crop"),

@@ -70,7 +70,7 @@ def test_pixels_in_memory():
     shapes = {(4, 6): True, (4, 6, 1): True, (4, 6, 2): True, (4, 6, 3): False, (4, 6, 4): False}
     for shape, grey in shapes.items():
         assert probe(samples_of([np.zeros(shape, np.uint8)])) == Probe(size=(4, 6), grey=grey)
-    assert probe(samples_of([np.zeros(4), np.zeros((2, 2, 5)), np.zeros((0, 3))])) is None
+    assert probe(samples_of([np.zeros(4), np.zeros((2, 2, 2, 5)), np.zeros((0, 3))])) is None
 
 
 def test_pillow_stays_silent(tmp_path):

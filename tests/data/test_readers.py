@@ -72,6 +72,15 @@ def make_coco(root):
     return str(root)
 
 
+def make_brushes(root):
+    for number in range(24):
+        draw(root / "images" / f"{number}.png", number)
+        draw(root / f"task-{number}-annotation-{number}-by-1-tag-{('cat', 'dog')[number % 2]}-0.png", 255)
+    tasks = [{"id": number, "data": {"image": f"/data/{number}.png"}} for number in range(24)]
+    (root / "tasks.json").write_text(json.dumps(tasks))
+    return str(root)
+
+
 def make_geojson(root):
     for number in range(24):
         draw(root / f"{number}.png", number)
@@ -100,6 +109,7 @@ def made(request, tmp_path, monkeypatch):
     """Return a function that makes the data of one reader in a folder, and returns where it is."""
     makers = {"folder": make_folder, "table": make_table, "idx": make_idx, "digits": lambda _: "digits"}
     makers |= {"masks": make_masks, "coco": make_coco, "geojson": make_geojson}
+    makers["brushes"] = make_brushes
     makers["hub"] = lambda root: make_hub(root, monkeypatch)
     monkeypatch.chdir(tmp_path)
     return makers[request.param]

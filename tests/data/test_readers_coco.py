@@ -6,7 +6,6 @@ import random
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from vitrail.data.readers import ReaderOptions, open_data
 from vitrail.data.readers.shapes import Cover, Shape, fill, fill_runs, paint, unite, unpack_runs
@@ -15,14 +14,6 @@ from vitrail.errors import UsageError, VitrailError
 from vitrail.values import IGNORED
 
 SIZE = (6, 8)
-
-
-def picture(path, size=SIZE, orientation=None):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    exif = Image.Exif()
-    if orientation:
-        exif[0x0112] = orientation
-    Image.new("RGB", size[::-1], "grey").save(path, exif=exif)
 
 
 def box(left, top, right, bottom):
@@ -47,10 +38,14 @@ def coco(path, objects, names=("1.jpg",), size=SIZE, categories=("cat", "dog"), 
     path.write_text(json.dumps(file | more))
 
 
-def one(root, objects, **more):
-    picture(root / "images/1.jpg")
-    coco(root / "annotations/instances_default.json", objects, **more)
-    return root
+@pytest.fixture
+def one(picture):
+    def make(root, objects, **more):
+        picture(root / "images/1.jpg")
+        coco(root / "annotations/instances_default.json", objects, **more)
+        return root
+
+    return make
 
 
 def painted(*boxes, size=SIZE):
@@ -164,7 +159,7 @@ def test_smaller_objects_lie_above():
 # ---------------------------------------------------------------------------------- files
 
 
-def test_outlines_by_category(tmp_path):
+def test_outlines_by_category(tmp_path, one):
     one(tmp_path, [drawn(0, 4, box(0, 0, 2, 2)), drawn(0, 1, box(1, 1, 5, 6), box(6, 0, 8, 1))])
     table = open_data(tmp_path)
     assert table.classes == ("background", "cat", "dog")
@@ -176,7 +171,7 @@ def test_outlines_by_category(tmp_path):
     assert (table.matched(("dog", "background", "cat")).masks[0] == np.array([1, 2, 0])[expected]).all()
 
 
-def test_crowds_are_ignored_and_runs_are_read(tmp_path):
+def test_crowds_are_ignored_and_runs_are_read(tmp_path, one):
     flat = painted((1, 2, 1, 4, 5)).T.ravel()
     runs = [len(list(group)) for _, group in itertools.groupby(flat.tolist())]
     objects = [
@@ -191,7 +186,7 @@ def test_crowds_are_ignored_and_runs_are_read(tmp_path):
     assert (open_data(one(tmp_path, objects)).masks[0] == expected).all()
 
 
-def test_objects_may_overlap(tmp_path):
+def test_objects_may_overlap(tmp_path, one):
     one(tmp_path, [drawn(0, 4, box(0, 0, 2, 2)), drawn(0, 1, box(1, 1, 5, 6))])
     table = open_data(tmp_path, ReaderOptions(overlap=True))
     assert table.classes == ("cat", "dog")
@@ -203,7 +198,7 @@ def test_objects_may_overlap(tmp_path):
     assert swapped.targets["labels"].tolist() == [[1, 0, 1]]
 
 
-def test_a_category_may_be_the_background(tmp_path):
+def test_a_category_may_be_the_background(tmp_path, one):
     one(
         tmp_path, [drawn(0, 1, box(0, 0, 2, 2)), drawn(0, 4, box(1, 0, 8, 6))], categories=("background", "x")
     )
@@ -226,7 +221,7 @@ def test_a_category_may_be_the_background(tmp_path):
         ("result.json", "images/1.jpg", "/elsewhere/upload/1.jpg", "all"),
     ],
 )
-def test_layouts(tmp_path, file, place, name, split):
+def test_layouts(tmp_path, file, place, name, split, picture):
     picture(tmp_path / place)
     coco(tmp_path / file, [drawn(0, 1, box(0, 0, 2, 2))], names=(name,))
     for where in (tmp_path, tmp_path / file):
@@ -237,7 +232,7 @@ def test_layouts(tmp_path, file, place, name, split):
     assert list(open_data(tmp_path).keys) == [place]
 
 
-def test_splits(tmp_path):
+def test_splits(tmp_path, picture):
     for split in ("train", "valid", "test"):
         picture(tmp_path / split / "1.jpg")
         coco(tmp_path / split / "_annotations.coco.json", [drawn(0, 4, box(0, 0, 2, 2))])
@@ -249,7 +244,7 @@ def test_splits(tmp_path):
         open_data(tmp_path)
 
 
-def test_pictures_that_are_not_there_are_left_out_and_said(tmp_path):
+def test_pictures_that_are_not_there_are_left_out_and_said(tmp_path, one):
     one(tmp_path, [drawn(1, 1, box(0, 0, 2, 2))], names=("1.jpg", "2.jpg", "3.jpg"))
     table = open_data(tmp_path)
     assert list(table.keys) == ["images/1.jpg"]
@@ -260,7 +255,7 @@ def test_pictures_that_are_not_there_are_left_out_and_said(tmp_path):
         open_data(tmp_path)
 
 
-def test_pictures_that_cannot_be_read_are_kept_while_their_size_is_known(tmp_path):
+def test_pictures_that_cannot_be_read_are_kept_while_their_size_is_known(tmp_path, one):
     one(tmp_path, [drawn(0, 1, box(0, 0, 2, 2))])
     (tmp_path / "images/1.jpg").write_bytes(b"x")
     assert (open_data(tmp_path).masks[0] == painted((1, 0, 0, 2, 2))).all()
@@ -272,7 +267,7 @@ def test_pictures_that_cannot_be_read_are_kept_while_their_size_is_known(tmp_pat
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
-def test_the_annotated_picture_may_have_been_upright_or_not(tmp_path, orientation):
+def test_the_annotated_picture_may_have_been_upright_or_not(tmp_path, orientation, one, picture):
     objects = [drawn(0, 1, box(0, 0, 2, 1))]
     upright = SIZE if orientation == 3 else SIZE[::-1]
     one(tmp_path, objects, size=upright)
@@ -285,7 +280,7 @@ def test_the_annotated_picture_may_have_been_upright_or_not(tmp_path, orientatio
         assert (open_data(tmp_path).masks[0] == turned).all()
 
 
-def test_objects_without_an_outline_are_passed_over_and_said(tmp_path):
+def test_objects_without_an_outline_are_passed_over_and_said(tmp_path, one):
     boxed = {"image_id": 0, "category_id": 1, "bbox": [0, 0, 2, 2]}
     table = open_data(
         one(tmp_path, [boxed, drawn(0, 1), drawn(0, 1, [1, 1, 2, 2]), drawn(0, 4, box(0, 0, 2, 2))])
@@ -335,7 +330,7 @@ def test_objects_without_an_outline_are_passed_over_and_said(tmp_path):
         ([], {"categories": ("Cat", "cat")}, "differ only by case"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path, objects, more, says):
+def test_what_is_wrong_is_named(tmp_path, objects, more, says, one):
     with pytest.raises(VitrailError, match=says) as error:
         open_data(one(tmp_path, objects, **more))
     assert str(error.value).count("\n") <= 1
@@ -343,14 +338,14 @@ def test_what_is_wrong_is_named(tmp_path, objects, more, says):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"images": 3}', "{}"])
-def test_files_that_are_no_coco(tmp_path, text):
+def test_files_that_are_no_coco(tmp_path, text, one):
     one(tmp_path, [])
     (tmp_path / "annotations/instances_default.json").write_text(text)
     with pytest.raises(VitrailError, match=r"instances_default\.json is no COCO annotation file"):
         open_data(tmp_path)
 
 
-def test_files_that_are_not_one_for_each_split(tmp_path):
+def test_files_that_are_not_one_for_each_split(tmp_path, one):
     one(tmp_path, [])
     coco(tmp_path / "annotations/instances_train.json", [])
     with pytest.raises(VitrailError, match="which are not one for each split"):
@@ -358,7 +353,7 @@ def test_files_that_are_not_one_for_each_split(tmp_path):
     assert len(open_data(tmp_path / "annotations/instances_default.json")) == 1
 
 
-def test_options_that_are_for_other_formats(tmp_path):
+def test_options_that_are_for_other_formats(tmp_path, one):
     one(tmp_path, [])
     for options, says in (
         (ReaderOptions(group="folder"), "leave out --data.group"),
@@ -369,7 +364,7 @@ def test_options_that_are_for_other_formats(tmp_path):
             open_data(tmp_path, options)
 
 
-def test_the_fingerprint_knows_what_is_drawn(tmp_path):
+def test_the_fingerprint_knows_what_is_drawn(tmp_path, one):
     def fingerprint(*objects, where="a", **options):
         return open_data(one(tmp_path / where, objects), ReaderOptions(**options)).splits()["all"].fingerprint
 

@@ -4,18 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from vitrail.data.readers import READERS, ReaderOptions, open_data
 from vitrail.errors import UsageError, VitrailError
 from vitrail.values import IGNORED
 
 SIZE = (6, 8)
-
-
-def picture(path, size=SIZE):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size[::-1], "grey").save(path)
 
 
 def ring(left, top, right, bottom):
@@ -41,13 +35,17 @@ def painted(*boxes, size=SIZE):
     return mask
 
 
-def one(root, *features):
-    picture(root / "1.png")
-    write(root / "1.geojson", *features)
-    return root
+@pytest.fixture
+def one(picture):
+    def make(root, *features):
+        picture(root / "1.png")
+        write(root / "1.geojson", *features)
+        return root
+
+    return make
 
 
-def test_polygons_with_holes_by_class(tmp_path):
+def test_polygons_with_holes_by_class(tmp_path, one):
     one(
         tmp_path,
         feature([ring(0, 0, 2, 2)], "Tumor"),
@@ -80,12 +78,12 @@ def test_polygons_with_holes_by_class(tmp_path):
         (None, "object"),
     ],
 )
-def test_classes_are_written_in_many_ways(tmp_path, properties, name):
+def test_classes_are_written_in_many_ways(tmp_path, properties, name, one):
     one(tmp_path, feature([ring(0, 0, 2, 2)]) | {"properties": properties})
     assert open_data(tmp_path).classes == ("background", name)
 
 
-def test_what_is_to_be_ignored(tmp_path):
+def test_what_is_to_be_ignored(tmp_path, one):
     one(tmp_path, feature([ring(0, 0, 4, 4)], "Cell"), feature([ring(1, 1, 2, 2)], "Ignore*"))
     table = open_data(tmp_path)
     assert table.classes == ("background", "Cell")
@@ -93,7 +91,7 @@ def test_what_is_to_be_ignored(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["list", "single", "collection"])
-def test_forms_of_files(tmp_path, form):
+def test_forms_of_files(tmp_path, form, one):
     one(tmp_path)
     whole = feature([ring(0, 0, 2, 2)], "x")
     if form == "collection":
@@ -104,7 +102,7 @@ def test_forms_of_files(tmp_path, form):
 
 @pytest.mark.parametrize("beside", ["1.geojson", "1.png.geojson", "1.json"])
 @pytest.mark.parametrize("folder", ["", "train/", "slides/deep/", "Validation/p1/"])
-def test_places(tmp_path, beside, folder):
+def test_places(tmp_path, beside, folder, picture):
     picture(tmp_path / f"{folder}1.png")
     write(tmp_path / f"{folder}{beside}", feature([ring(0, 0, 2, 2)], "x"))
     table = open_data(tmp_path)
@@ -117,7 +115,7 @@ def test_places(tmp_path, beside, folder):
         )
 
 
-def test_what_is_passed_over_is_said(tmp_path):
+def test_what_is_passed_over_is_said(tmp_path, one, picture):
     one(tmp_path, feature([ring(0, 0, 2, 2)], "x"), feature([1, 1], "y", kind="Point"))
     picture(tmp_path / "2.png")
     table = open_data(tmp_path)
@@ -128,7 +126,7 @@ def test_what_is_passed_over_is_said(tmp_path):
     )
 
 
-def test_pictures_that_cannot_be_read_are_left_out_and_said(tmp_path):
+def test_pictures_that_cannot_be_read_are_left_out_and_said(tmp_path, one):
     one(tmp_path, feature([ring(0, 0, 2, 2)], "x"))
     (tmp_path / "2.png").write_bytes(b"x")
     write(tmp_path / "2.geojson")
@@ -156,7 +154,7 @@ def lone(geometry):
         ("[]", "there is one class only"),
     ],
 )  # fmt: skip
-def test_files_that_are_wrong_are_named(tmp_path, text, says):
+def test_files_that_are_wrong_are_named(tmp_path, text, says, one):
     one(tmp_path)
     (tmp_path / "1.geojson").write_text(text)
     with pytest.raises(VitrailError, match=says) as error:
@@ -164,7 +162,7 @@ def test_files_that_are_wrong_are_named(tmp_path, text, says):
     assert str(tmp_path) in str(error.value)
 
 
-def test_what_belongs_to_what_must_be_plain(tmp_path):
+def test_what_belongs_to_what_must_be_plain(tmp_path, one, picture):
     one(tmp_path, feature([ring(0, 0, 2, 2)], "x"))
     write(tmp_path / "1.png.geojson")
     with pytest.raises(VitrailError, match=r"1\.png has 1\.geojson, 1\.png\.geojson beside it\. Keep one"):
@@ -189,7 +187,7 @@ def test_what_belongs_to_what_must_be_plain(tmp_path):
         READERS["geojson"](str(tmp_path / "c"), ReaderOptions())
 
 
-def test_a_file_that_changes_is_noticed(tmp_path):
+def test_a_file_that_changes_is_noticed(tmp_path, one):
     table = open_data(one(tmp_path, feature([ring(0, 0, 2, 2)], "x")))
     write(tmp_path / "1.geojson", feature([ring(0, 0, 3, 3)], "x"))
     with pytest.raises(VitrailError, match=r"1\.geojson has changed since the data were opened"):
@@ -201,7 +199,7 @@ def test_a_file_that_changes_is_noticed(tmp_path):
         again.masks[0]
 
 
-def test_json_of_other_kinds_is_not_taken_for_it(tmp_path):
+def test_json_of_other_kinds_is_not_taken_for_it(tmp_path, picture):
     for name in ("cat", "dog"):
         picture(tmp_path / name / "1.png")
         (tmp_path / name / "1.json").write_text('{"shapes": []}')

@@ -16,14 +16,6 @@ from vitrail.values import IGNORED
 SIZE = (6, 8)
 
 
-def picture(path, size=SIZE, orientation=None):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    exif = Image.Exif()
-    if orientation:
-        exif[0x0112] = orientation
-    Image.new("RGB", size[::-1], "grey").save(path, exif=exif)
-
-
 def filled(*values, size=SIZE, dtype=np.uint8):
     """Return a mask with one row of each value, and the first below."""
     mask = np.full(size, values[0], dtype)
@@ -40,11 +32,15 @@ def mask(path, values, palette=None):
     image.save(path)
 
 
-def make(root, **masks):
-    for name, values in masks.items():
-        picture(root / "images" / f"{name}.jpg")
-        mask(root / "masks" / f"{name}.png", values)
-    return root
+@pytest.fixture
+def make(picture):
+    def make_masks(root, **masks):
+        for name, values in masks.items():
+            picture(root / "images" / f"{name}.jpg")
+            mask(root / "masks" / f"{name}.png", values)
+        return root
+
+    return make_masks
 
 
 def colours(*rows, size=SIZE):
@@ -58,7 +54,7 @@ def colours(*rows, size=SIZE):
 # ---------------------------------------------------------------------------------- pictures and masks
 
 
-def test_class_numbers(tmp_path):
+def test_class_numbers(tmp_path, make):
     make(tmp_path, a=filled(0, 1), b=filled(2, 255), c=filled(0))
     (tmp_path / "classes.txt").write_text("sky\nroad\ncar\n")
     table = open_data(tmp_path)
@@ -83,7 +79,7 @@ def test_class_numbers(tmp_path):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("form", ["{side}/{name}", "{side}/{split}/{name}", "{split}/{side}/deep/{name}"])
-def test_folders_by_many_names(tmp_path, pictures, masks, form):
+def test_folders_by_many_names(tmp_path, pictures, masks, form, picture):
     for split, name in (("train", "a"), ("Validation", "b"), ("test", "c")):
         picture(tmp_path / form.format(side=pictures, split=split, name=f"{name}.jpg"))
         mask(tmp_path / form.format(side=masks, split=split, name=f"{name}.png"), filled(0, 1, 2))
@@ -102,13 +98,13 @@ def test_folders_by_many_names(tmp_path, pictures, masks, form):
         ("1_image", "1"), ("1_img", "1_mask"), ("1_mask", "1_mask"), ("x.y", "x.y"), ("x.y", "x.y_mask"),
     ],
 )  # fmt: skip
-def test_names_may_have_endings(tmp_path, one, other):
+def test_names_may_have_endings(tmp_path, one, other, picture):
     picture(tmp_path / "images" / f"{one}.jpg")
     mask(tmp_path / "masks" / f"{other}.png", filled(0, 1))
     assert len(open_data(tmp_path)) == 1
 
 
-def test_the_name_that_is_the_same_wins(tmp_path):
+def test_the_name_that_is_the_same_wins(tmp_path, picture):
     for name in ("a", "a_img"):
         picture(tmp_path / "images" / f"{name}.jpg")
     mask(tmp_path / "masks" / "a_mask.png", filled(0))
@@ -118,14 +114,14 @@ def test_the_name_that_is_the_same_wins(tmp_path):
     assert table.targets["labels"].tolist() == [[1, 0], [1, 1]]
 
 
-def test_a_folder_around_the_masks_alone(tmp_path):
+def test_a_folder_around_the_masks_alone(tmp_path, picture):
     picture(tmp_path / "images/1.jpg")
     mask(tmp_path / "annotations/trimaps/1.png", filled(1, 2))
     (tmp_path / "annotations/list.txt").write_text("1")
     assert len(open_data(tmp_path)) == 1
 
 
-def test_what_has_no_partner_is_left_out_and_said(tmp_path):
+def test_what_has_no_partner_is_left_out_and_said(tmp_path, make, picture):
     make(tmp_path, a=filled(0, 1))
     for name in "bcdef":
         picture(tmp_path / "images" / f"{name}.jpg")
@@ -137,7 +133,7 @@ def test_what_has_no_partner_is_left_out_and_said(tmp_path):
     )
 
 
-def test_a_split_without_masks_is_left_out_and_said(tmp_path):
+def test_a_split_without_masks_is_left_out_and_said(tmp_path, picture):
     for form in ("train/images/1.jpg", "test/images/2.jpg"):
         picture(tmp_path / form)
     mask(tmp_path / "train/masks/1.png", filled(0, 1))
@@ -146,7 +142,7 @@ def test_a_split_without_masks_is_left_out_and_said(tmp_path):
     assert table.notes == ("1 picture has no mask: left out (test/images/2.jpg).",)
 
 
-def test_groups_by_the_folders_below(tmp_path):
+def test_groups_by_the_folders_below(tmp_path, make, picture):
     for name in ("p1/1", "p1/2", "p2/1"):
         picture(tmp_path / "images" / f"{name}.jpg")
         mask(tmp_path / "masks" / f"{name}.png", filled(0, 1))
@@ -167,7 +163,7 @@ def test_groups_by_the_folders_below(tmp_path):
         (("1.png",), ("a.jpg",), r"no mask is named like.* is images/a\.jpg, a mask masks/1\.png\."),
     ],
 )  # fmt: skip
-def test_what_does_not_belong_together_is_said(tmp_path, masks, pictures, says):
+def test_what_does_not_belong_together_is_said(tmp_path, masks, pictures, says, picture):
     for name in pictures:
         picture(tmp_path / "images" / name)
     for name in masks:
@@ -178,7 +174,7 @@ def test_what_does_not_belong_together_is_said(tmp_path, masks, pictures, says):
     assert str(tmp_path) in str(error.value)
 
 
-def test_several_folders_for_one_side_are_an_error(tmp_path):
+def test_several_folders_for_one_side_are_an_error(tmp_path, make):
     make(tmp_path, a=filled(0, 1))
     mask(tmp_path / "labels/a.png", filled(0, 1))
     with pytest.raises(UsageError, match="has labels, masks, of which one is wanted"):
@@ -187,7 +183,7 @@ def test_several_folders_for_one_side_are_an_error(tmp_path):
         READERS["masks"](str(tmp_path / "masks"), ReaderOptions())
 
 
-def test_two_folders_for_one_split_are_an_error(tmp_path):
+def test_two_folders_for_one_split_are_an_error(tmp_path, picture):
     for split in ("val", "valid"):
         picture(tmp_path / f"images/{split}/1.jpg")
         mask(tmp_path / f"masks/{split}/1.png", filled(0, 1))
@@ -200,7 +196,7 @@ def test_two_folders_for_one_split_are_an_error(tmp_path):
         open_data(tmp_path / "b")
 
 
-def test_class_folders_are_not_taken_for_masks(tmp_path):
+def test_class_folders_are_not_taken_for_masks(tmp_path, picture):
     picture(tmp_path / "images/1.jpg")
     picture(tmp_path / "drawings/1.jpg")
     assert open_data(tmp_path).classes == ("drawings", "images")
@@ -210,7 +206,7 @@ def test_class_folders_are_not_taken_for_masks(tmp_path):
 
 
 @pytest.mark.parametrize("top", [1, 255])
-def test_background_and_object(tmp_path, top):
+def test_background_and_object(tmp_path, top, make):
     table = open_data(make(tmp_path, a=filled(0, top), b=filled(0)))
     assert table.classes == ("background", "object")
     assert (table.masks[0] == filled(0, 1)).all()
@@ -220,7 +216,7 @@ def test_background_and_object(tmp_path, top):
     assert open_data(tmp_path).classes == ("skin", "mole")
 
 
-def test_masks_of_one_bit_and_of_grey_in_colour(tmp_path):
+def test_masks_of_one_bit_and_of_grey_in_colour(tmp_path, make):
     make(tmp_path, a=filled(0, 1).astype(bool))
     assert (open_data(tmp_path).masks[0] == filled(0, 1)).all()
     make(tmp_path, b=colours((0, 0, 0), (255, 255, 255)), a=colours((255,) * 3))
@@ -230,7 +226,7 @@ def test_masks_of_one_bit_and_of_grey_in_colour(tmp_path):
 
 
 @pytest.mark.parametrize("bits", [2, 4])
-def test_grey_in_few_bits_is_numbers_and_not_shades(tmp_path, bits):
+def test_grey_in_few_bits_is_numbers_and_not_shades(tmp_path, bits, make):
     make(tmp_path, a=filled(0, 1, 2, 3))
     values = np.asarray(Image.open(tmp_path / "masks/a.png"))
     packed = np.packbits(
@@ -253,7 +249,7 @@ def test_grey_in_few_bits_is_numbers_and_not_shades(tmp_path, bits):
     assert (open_data(tmp_path).masks[0] == values).all()
 
 
-def test_a_palette_is_its_indices(tmp_path):
+def test_a_palette_is_its_indices(tmp_path, picture):
     picture(tmp_path / "images/1.jpg")
     mask(tmp_path / "masks/1.png", filled(0, 1, 2, 255), palette=[(0, 0, 0), (9, 9, 9), (200, 0, 0)])
     table = open_data(tmp_path)
@@ -270,14 +266,14 @@ def test_a_palette_is_its_indices(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
-def test_formats_without_loss(tmp_path, suffix):
+def test_formats_without_loss(tmp_path, suffix, picture):
     picture(tmp_path / "images/1.jpg")
     mask(tmp_path / f"masks/1.{suffix}", filled(0, 3))
     assert (open_data(tmp_path).masks[0] == filled(0, 3)).all()
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
-def test_sixteen_bits_with_small_values_are_class_numbers(tmp_path, dtype):
+def test_sixteen_bits_with_small_values_are_class_numbers(tmp_path, dtype, picture):
     picture(tmp_path / "images/1.jpg")
     mask(tmp_path / "masks/1.tif", filled(0, 3, 2, dtype=dtype))
     table = open_data(tmp_path)
@@ -290,7 +286,7 @@ def test_sixteen_bits_with_small_values_are_class_numbers(tmp_path, dtype):
     [filled(0, 300, 7, dtype=np.uint16), np.arange(48, dtype=np.uint8).reshape(SIZE)],
     ids=["deep", "many"],
 )
-def test_numbered_objects(tmp_path, values):
+def test_numbered_objects(tmp_path, values, make):
     table = open_data(make(tmp_path, a=values))
     assert table.classes == ("background", "object")
     assert (table.masks[0] == (values != 0)).all()
@@ -301,7 +297,7 @@ def test_numbered_objects(tmp_path, values):
     assert open_data(tmp_path, ReaderOptions(masks="instances")).classes == ("background", "cell")
 
 
-def test_many_numbers_with_gaps_are_classes(tmp_path):
+def test_many_numbers_with_gaps_are_classes(tmp_path, make):
     values = np.array([(3 * i) % 150 for i in range(48)], np.uint8).reshape(SIZE)
     assert len(open_data(make(tmp_path, a=values)).classes) == 142
 
@@ -313,14 +309,14 @@ def test_many_numbers_with_gaps_are_classes(tmp_path):
         (np.linspace(0, 255, 48).astype(np.uint8).reshape(SIZE), "48 shades up to 255, as smoothed edges"),
     ],
 )
-def test_values_that_hardly_number_classes_are_asked_about(tmp_path, values, says):
+def test_values_that_hardly_number_classes_are_asked_about(tmp_path, values, says, make):
     with pytest.raises(VitrailError, match=says):
         open_data(make(tmp_path, a=values))
     assert len(open_data(tmp_path, ReaderOptions(masks="instances")).classes) == 2
     assert len(open_data(tmp_path, ReaderOptions(masks="index")).classes) > 100
 
 
-def test_a_palette_made_by_a_program_is_told_by_its_colours(tmp_path):
+def test_a_palette_made_by_a_program_is_told_by_its_colours(tmp_path, picture):
     """CVAT's folders, after a program has shrunk the files: the indices are no longer those of the table."""
     text = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nred:200,0,0::\ngreen:0,200,0::\n"
     (tmp_path / "labelmap.txt").write_text(text)
@@ -336,7 +332,7 @@ def test_a_palette_made_by_a_program_is_told_by_its_colours(tmp_path):
     assert [each.tolist() for each in open_data(tmp_path).masks] == expected
 
 
-def test_what_is_said_decides(tmp_path):
+def test_what_is_said_decides(tmp_path, make):
     make(tmp_path, a=filled(0, 1, 255))
     assert open_data(tmp_path).classes == ("class 0", "class 1")
     table = open_data(tmp_path, ReaderOptions(masks="binary"))
@@ -365,7 +361,7 @@ RED, GREEN, BLACK = (200, 0, 0), (0, 200, 0), (0, 0, 0)
         ("labelmap.txt", "# label:color_rgb:parts:actions\nback:0,0,0::\nred:200,0,0::\ngreen:0,200,0::\n"),
     ],
 )  # fmt: skip
-def test_colours_by_a_table(tmp_path, name, text):
+def test_colours_by_a_table(tmp_path, name, text, make):
     make(tmp_path, a=colours(BLACK, RED, GREEN), b=colours(GREEN), c=filled(0))
     (tmp_path / name).write_text(text)
     table = open_data(tmp_path)
@@ -374,13 +370,13 @@ def test_colours_by_a_table(tmp_path, name, text):
     assert table.targets["labels"].tolist() == [[1, 1, 1], [0, 0, 1], [1, 0, 0]]
 
 
-def test_alpha_is_no_part_of_a_colour(tmp_path):
+def test_alpha_is_no_part_of_a_colour(tmp_path, make):
     make(tmp_path, a=np.dstack([colours(BLACK, RED), filled(0, 255)]))
     (tmp_path / "classes.csv").write_text("a,#000000\nb,#c80000")
     assert (open_data(tmp_path).masks[0] == filled(0, 1)).all()
 
 
-def test_colours_without_a_table_are_listed(tmp_path):
+def test_colours_without_a_table_are_listed(tmp_path, make):
     make(tmp_path, a=colours(RED, GREEN), b=colours(RED))
     with pytest.raises(VitrailError, match=r"in colour \(#c80000, #00c800\), and there is no table") as error:
         open_data(tmp_path)
@@ -392,7 +388,7 @@ def test_colours_without_a_table_are_listed(tmp_path):
         open_data(tmp_path, ReaderOptions(masks="index"))
 
 
-def test_an_unknown_colour_is_named_with_its_place(tmp_path):
+def test_an_unknown_colour_is_named_with_its_place(tmp_path, make):
     values = colours(BLACK, RED)
     values[3, 5] = (190, 9, 0)
     make(tmp_path, a=values)
@@ -406,7 +402,7 @@ def test_an_unknown_colour_is_named_with_its_place(tmp_path):
     ("name", "text"),
     [("c.csv", "a,0\nb,7\nc,200\nb,9"), ("c.json", '{"a": 0, "b": 7, "c": 200, "void": 9}')],
 )
-def test_numbers_by_a_table(tmp_path, name, text):
+def test_numbers_by_a_table(tmp_path, name, text, make):
     make(tmp_path, a=filled(0, 7, 200, 9, 255))
     (tmp_path / name).write_text(text)
     table = open_data(tmp_path, ReaderOptions(classes=str(tmp_path / name)))
@@ -424,14 +420,14 @@ def test_numbers_by_a_table(tmp_path, name, text):
         (filled(0, 9), {"masks": "instances"}, "has two classes, but .* lists 3"),
     ],
 )
-def test_unknown_values_are_named(tmp_path, values, options, says):
+def test_unknown_values_are_named(tmp_path, values, options, says, make):
     make(tmp_path, a=values)
     (tmp_path / "classes.json").write_text('["x", "y", "z"]')
     with pytest.raises(VitrailError, match=says):
         open_data(tmp_path, ReaderOptions(**options))
 
 
-def test_values_that_a_wish_excludes(tmp_path):
+def test_values_that_a_wish_excludes(tmp_path, make):
     make(tmp_path, a=filled(0, 9))
     with pytest.raises(VitrailError, match=r"value 9 .* is neither 0 nor 1 or 255"):
         open_data(tmp_path, ReaderOptions(masks="binary"))
@@ -464,7 +460,7 @@ def test_values_that_a_wish_excludes(tmp_path):
         ("classes.txt", "\n".join(map(str, range(300))), "lists 300 classes"),
     ],
 )
-def test_lists_that_are_wrong_are_named(tmp_path, name, text, says):
+def test_lists_that_are_wrong_are_named(tmp_path, name, text, says, make):
     make(tmp_path, a=filled(0, 1))
     (tmp_path / name).write_text(text)
     with pytest.raises(VitrailError, match=says) as error:
@@ -472,7 +468,7 @@ def test_lists_that_are_wrong_are_named(tmp_path, name, text, says):
     assert name in str(error.value)
 
 
-def test_which_list_counts(tmp_path):
+def test_which_list_counts(tmp_path, make):
     make(tmp_path, a=filled(0, 1))
     (tmp_path / "classes.txt").write_text("a\nb")
     (tmp_path / "classes.json").write_text('["c", "d"]')
@@ -489,7 +485,7 @@ def test_which_list_counts(tmp_path):
 # ---------------------------------------------------------------------------------- files that are wrong
 
 
-def test_jpeg_masks_are_refused(tmp_path):
+def test_jpeg_masks_are_refused(tmp_path, make, picture):
     make(tmp_path, a=filled(0, 1))
     mask(tmp_path / "masks/b.jpg", filled(0, 1))
     picture(tmp_path / "images/b.jpg")
@@ -497,13 +493,13 @@ def test_jpeg_masks_are_refused(tmp_path):
         open_data(tmp_path)
 
 
-def test_a_mask_of_another_size_is_named_with_both(tmp_path):
+def test_a_mask_of_another_size_is_named_with_both(tmp_path, make):
     make(tmp_path, a=filled(0, 1), b=filled(0, 1, size=(5, 8)))
     with pytest.raises(VitrailError, match=r"b\.png is 5 high and 8 wide, .*b\.jpg is 6 high and 8 wide\."):
         open_data(tmp_path)
 
 
-def test_masks_that_cannot_be_read_are_left_out_and_said(tmp_path):
+def test_masks_that_cannot_be_read_are_left_out_and_said(tmp_path, make):
     make(tmp_path, a=filled(0, 1), b=filled(0, 1), c=filled(0, 1))
     whole = (tmp_path / "masks/b.png").read_bytes()
     (tmp_path / "masks/b.png").write_bytes(whole[:-20])
@@ -523,13 +519,13 @@ def test_masks_that_cannot_be_read_are_left_out_and_said(tmp_path):
     assert list(open_data(tmp_path).keys) == ["images/b.jpg"]
 
 
-def test_a_picture_that_cannot_be_read_stays_to_be_named_when_it_is_decoded(tmp_path):
+def test_a_picture_that_cannot_be_read_stays_to_be_named_when_it_is_decoded(tmp_path, make):
     make(tmp_path, a=filled(0, 1), b=filled(0, 1))
     (tmp_path / "images/b.jpg").write_bytes(b"x")
     assert len(open_data(tmp_path)) == 2
 
 
-def test_several_pages_are_no_mask(tmp_path):
+def test_several_pages_are_no_mask(tmp_path, make, picture):
     make(tmp_path, a=filled(0, 1))
     picture(tmp_path / "images/b.jpg")
     pages = [Image.fromarray(filled(0, number)) for number in (1, 2)]
@@ -538,7 +534,7 @@ def test_several_pages_are_no_mask(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_masks_lie_on_the_upright_picture(tmp_path, orientation):
+def test_masks_lie_on_the_upright_picture(tmp_path, orientation, picture):
     upright = (8, 6) if orientation > 4 else SIZE
     picture(tmp_path / "images/1.jpg", SIZE, orientation)
     mask(tmp_path / "masks/1.png", filled(1, 2, 0, size=upright))
@@ -546,7 +542,7 @@ def test_masks_lie_on_the_upright_picture(tmp_path, orientation):
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-def test_a_mask_on_the_stored_picture_is_turned_with_it(tmp_path, orientation):
+def test_a_mask_on_the_stored_picture_is_turned_with_it(tmp_path, orientation, picture):
     from vitrail.data.decode import decode
 
     shades = np.arange(48, dtype=np.uint8).reshape(SIZE) * 5
@@ -564,7 +560,7 @@ def test_a_mask_on_the_stored_picture_is_turned_with_it(tmp_path, orientation):
 # ---------------------------------------------------------------------------------- memory, names, splits
 
 
-def test_the_second_opening_looks_at_what_changed_alone(tmp_path, monkeypatch):
+def test_the_second_opening_looks_at_what_changed_alone(tmp_path, monkeypatch, make):
     make(tmp_path, a=filled(0, 1), b=filled(0, 2))
     before = open_data(tmp_path)
     read = []
@@ -589,7 +585,7 @@ def test_the_second_opening_looks_at_what_changed_alone(tmp_path, monkeypatch):
         before.masks[1]
 
 
-def test_a_broken_memory_is_no_failure(tmp_path, monkeypatch):
+def test_a_broken_memory_is_no_failure(tmp_path, monkeypatch, make):
     make(tmp_path / "data", a=filled(0, 1))
     monkeypatch.setenv("VITRAIL_CACHE", str(tmp_path / "cache"))
     open_data(tmp_path / "data")
@@ -601,7 +597,7 @@ def test_a_broken_memory_is_no_failure(tmp_path, monkeypatch):
     assert len(open_data(tmp_path / "data")) == 1
 
 
-def test_masks_are_matched_by_name(tmp_path):
+def test_masks_are_matched_by_name(tmp_path, make):
     make(tmp_path, a=filled(0, 1, 2, 255))
     (tmp_path / "classes.txt").write_text("sky\nroad\ncar\n")
     table = open_data(tmp_path)
@@ -613,7 +609,7 @@ def test_masks_are_matched_by_name(tmp_path):
         table.matched(("sky", "road"))
 
 
-def test_splits_note_what_no_mask_has(tmp_path):
+def test_splits_note_what_no_mask_has(tmp_path, make):
     masks = {f"m{i:02}": filled(0, 1) for i in range(20)}
     make(tmp_path, **masks)
     (tmp_path / "classes.txt").write_text("sky\nroad\ncar\n")
@@ -624,7 +620,7 @@ def test_splits_note_what_no_mask_has(tmp_path):
     assert (splits.test.mask(0) == filled(0, 1)).all()
 
 
-def test_a_class_that_is_tested_alone_is_noted(tmp_path):
+def test_a_class_that_is_tested_alone_is_noted(tmp_path, picture):
     for split, top in (("train", 1), ("val", 1), ("test", 2)):
         for number in range(2):
             picture(tmp_path / f"images/{split}/{number}.jpg")
@@ -633,7 +629,7 @@ def test_a_class_that_is_tested_alone_is_noted(tmp_path):
     assert "No training mask has any of: class 2. They cannot be learnt." in splits.notes
 
 
-def test_data_without_masks_says_so(tmp_path):
+def test_data_without_masks_says_so(tmp_path, picture):
     picture(tmp_path / "a/1.jpg")
     picture(tmp_path / "b/1.jpg")
     with pytest.raises(VitrailError, match="has no masks"):

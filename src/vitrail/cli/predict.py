@@ -92,7 +92,9 @@ def run(argv: Sequence[str]) -> None:
     with contextlib.ExitStack() as stack:
         keeper = None
         if masked and words.out is not None:
-            keeper = stack.enter_context(keeping(Path(words.out), words.write or USUAL, files))
+            keeper = stack.enter_context(
+                keeping(Path(words.out), predictor.contract.preprocess, words.write or USUAL, files)
+            )
         rows: list[Row] = [
             (storable(str(file)), _light(file, found, keeper, pixel_size)) for file, found in stream
         ]

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageEnhance
+from PIL import ImageEnhance
 from torch.nn.functional import interpolate
 
 from vitrail.data.chance import uniform
@@ -19,6 +19,7 @@ from vitrail.data.lay import canvas_mask
 from vitrail.data.mix import mixed
 from vitrail.data.policy import DRAWS, POLICIES
 from vitrail.data.preprocess import Fit, Loaded, Preprocess
+from vitrail.data.resample import layers
 from vitrail.data.windows import Window, moved, window_mask, windows
 from vitrail.errors import UsageError
 from vitrail.values import IGNORED, Batch, Size
@@ -173,14 +174,19 @@ class Augment:
         return np.concatenate([place, size], 1).astype(int)
 
     def _recolour(self, pixels: np.ndarray, policy: Sequence[float], jitter: Sequence[float]) -> np.ndarray:
-        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-        if self.policy != "none":
-            image = POLICIES[self.policy](image, policy)
-        if self.jitter:
-            bright, contrast, colour = (1 + self.jitter * (2 * each - 1) for each in jitter)
-            image = ImageEnhance.Contrast(ImageEnhance.Brightness(image).enhance(bright)).enhance(contrast)
-            image = ImageEnhance.Color(image).enhance(colour) if image.mode == "RGB" else image
-        return np.asarray(image).reshape(pixels.shape)
+        """Change form and colour; other channels than three are each changed alike, as grey pictures are."""
+        recoloured = np.empty_like(pixels)
+        bright, contrast, colour = (1 + self.jitter * (2 * each - 1) for each in jitter)
+        for place, image in layers(pixels):
+            if self.policy != "none":
+                image = POLICIES[self.policy](image, policy)
+            if self.jitter:
+                image = ImageEnhance.Contrast(ImageEnhance.Brightness(image).enhance(bright)).enhance(
+                    contrast
+                )
+                image = ImageEnhance.Color(image).enhance(colour) if image.mode == "RGB" else image
+            recoloured[:, :, place] = np.asarray(image).reshape(*pixels.shape[:2], -1)
+        return recoloured
 
     def _lay(
         self, cut: Sequence[np.ndarray], size: Size, shifts: np.ndarray, turns: np.ndarray

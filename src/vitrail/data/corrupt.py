@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from vitrail.data import chance
+from vitrail.data.resample import layers
 from vitrail.errors import UsageError, nearest
 
 STRENGTHS = (1, 2, 3)
@@ -43,14 +44,18 @@ def noise(canvas: np.ndarray, strength: int, seed: int) -> np.ndarray:
 def blur(canvas: np.ndarray, strength: int, _: int) -> np.ndarray:
     """Blur with a Gaussian that is as wide for the picture, whatever its size."""
     spread = BLUR[strength - 1] * min(canvas.shape[:2]) / BLUR_SIDE
-    return np.array(_image(canvas).filter(ImageFilter.GaussianBlur(spread))).reshape(canvas.shape)
+    return _each(canvas, lambda image: image.filter(ImageFilter.GaussianBlur(spread)))
 
 
 def jpeg(canvas: np.ndarray, strength: int, _: int) -> np.ndarray:
     """Write as JPEG of a low quality and read again."""
-    file = io.BytesIO()
-    _image(canvas).save(file, "JPEG", quality=JPEG[strength - 1])
-    return np.array(Image.open(file)).reshape(canvas.shape)
+
+    def again(image: Image.Image) -> Image.Image:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=JPEG[strength - 1])
+        return Image.open(file)
+
+    return _each(canvas, again)
 
 
 def contrast(canvas: np.ndarray, strength: int, _: int) -> np.ndarray:
@@ -83,7 +88,7 @@ CORRUPTIONS: dict[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
 
 
 def corrupt(canvas: np.ndarray, name: str, strength: int, *, seed: int, key: int | str) -> np.ndarray:
-    """Return a canvas made worse by one of ``CORRUPTIONS``: uint8 ``h w c`` like it, with 1 or 3 channels.
+    """Return a canvas made worse by one of ``CORRUPTIONS``: uint8 ``h w c`` like it.
 
     A pure function of its arguments; ``key`` is the picture's, so that each has draws of its own. Raises
     UsageError for an unknown name, and for a strength that is not 1, 2 or 3.
@@ -94,13 +99,17 @@ def corrupt(canvas: np.ndarray, name: str, strength: int, *, seed: int, key: int
         )
     if strength not in STRENGTHS:
         raise UsageError(f"The strength of a corruption is 1, 2 or 3, not {strength!r}.")
-    if canvas.dtype != np.uint8 or canvas.ndim != 3 or canvas.shape[2] not in (1, 3):
-        raise ValueError(f"a canvas is uint8, h w c with 1 or 3 channels, not {canvas.dtype} {canvas.shape}")
+    if canvas.dtype != np.uint8 or canvas.ndim != 3:
+        raise ValueError(f"a canvas is uint8, h w c, not {canvas.dtype} {canvas.shape}")
     return CORRUPTIONS[name](canvas, strength, chance.key(seed, key))
 
 
-def _image(canvas: np.ndarray) -> Image.Image:
-    return Image.fromarray(canvas[:, :, 0] if canvas.shape[2] == 1 else canvas)
+def _each(canvas: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """Change a canvas in grey or colour, and each channel by itself where there are others."""
+    changed = np.empty_like(canvas)
+    for place, image in layers(canvas):
+        changed[:, :, place] = np.asarray(change(image)).reshape(*canvas.shape[:2], -1)
+    return changed
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

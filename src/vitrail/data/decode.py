@@ -11,11 +11,15 @@ transparent colour
 CMYK, YCCK                     Pillow's arithmetic (colour profiles are not applied to any picture)
 YCbCr, HSV, LAB                to sRGB
 16-bit grey, 12-bit TIFF       the range of the type (0..65535, 0..4095) onto 0..255, rounded, never clipped
-16-bit colour                  its upper eight bits, as Pillow reads it
+16-bit colour                  its upper eight bits, as Pillow reads it; of TIFFs all with a ``span``
 32-bit integers, floating      within 0..255 as they are; floating point within 0..1 times 255; anything else
 point                          from the picture's own finite minimum to maximum onto 0..255, a constant black;
                                not-a-number is black, the infinities are the ends
 =============================  ============================================================================
+
+With a ``span`` what has more than eight bits is mapped from that range onto 0..255, and clipped beyond. Any
+other number of ``channels`` is that of arrays, NumPy files (``h w c``), TIFFs (`vitrail.data.bands`), and
+pictures with opacity, which is a channel then.
 
 EXIF orientation is applied. The first frame of an animation or a multi-page file is the picture. A JPEG may
 be decoded at 1/2, 1/4 or 1/8 of its size (`dct_scale`), which is faster and part of the contract.
@@ -32,9 +36,12 @@ from typing import IO, Literal
 import numpy as np
 from PIL import Image
 
+from vitrail.data import bands
+from vitrail.data.depth import Range, to_bytes
 from vitrail.data.faults import Unreadable, check_png, name_fault
 from vitrail.data.header import TURNS, identify, open_source, read_orientation, silence
 from vitrail.data.pixel_size import read_pixel_size
+from vitrail.errors import VitrailError
 from vitrail.values import STRIP, Size, Source
 
 MAX_PIXELS = 500_000_000
@@ -72,6 +79,7 @@ def decode(
     target: Size | None = None,
     max_pixels: int = MAX_PIXELS,
     frames: Frames = "first",
+    span: Range | None = None,
 ) -> tuple[np.ndarray, Size]:
     """Return a picture as uint8 ``h w c`` and its upright original size.
 
@@ -81,15 +89,15 @@ def decode(
     Raises ``Unreadable`` when the picture cannot be decoded to its end, has more than ``max_pixels``, or has
     several frames and ``frames`` is ``"error"``.
     """
-    decoded = decode_upright(source, channels, target, max_pixels, frames)
+    decoded = decode_upright(source, channels, target, max_pixels, frames, span)
     return decoded.pixels, decoded.size
 
 
-def check_array(values: np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Return pixels as ``h w c`` of 1 to 4 channels; raises ``Unreadable`` for what is no picture."""
+def check_array(values: np.ndarray, max_pixels: int = MAX_PIXELS, channels: int = 3) -> np.ndarray:
+    """Return pixels as ``h w c`` of 1 to 4 channels, or of ``channels``; raises ``Unreadable`` for others."""
     if values.ndim == 2:
         values = values[:, :, None]
-    if values.ndim != 3 or values.shape[2] not in (1, 2, 3, 4):
+    if values.ndim != 3 or values.shape[2] not in (1, 2, 3, 4, channels):
         raise _no_picture(values, "not a picture", "pictures are h w, h w 1, h w 3 or h w 4")
     if not values.size:
         raise _no_picture(values, "empty")
@@ -104,23 +112,27 @@ def decode_upright(
     target: Size | None = None,
     max_pixels: int = MAX_PIXELS,
     frames: Frames = "first",
+    span: Range | None = None,
     times: int = 1,
 ) -> Decoded:
     """Do as ``decode``, and tell also which part of the original the pixels cover.
 
-    A file may be wanted so many ``times`` smaller, to be looked at: its pixels are means then.
+    A file may be wanted so many ``times`` smaller, to be looked at: its pixels are means then, of bands some.
     """
     if isinstance(source, np.ndarray):
-        pixels = _from_array(source, channels, max_pixels)
+        pixels = _from_array(source, channels, max_pixels, span)
         height, width = pixels.shape[:2]
         return Decoded(pixels=pixels, size=(height, width), covers=(0, 0, width, height))
     if isinstance(source, Image.Image):
-        return _from_image(source, channels, max_pixels, frames)
+        return _from_image(source, channels, max_pixels, frames, span)
     with open_source(source) as file:
         where = "bytes in memory" if isinstance(source, bytes) else str(source)
         try:
-            return _from_file(file, where, channels, target, max_pixels, frames, times)
-        except Unreadable:
+            stored = bands.look(file, where)
+            if bands.needed(stored, channels, spanned=span is not None):
+                return _from_bands(file, where, channels, max_pixels, frames, span, times)
+            return _from_file(file, where, channels, target, max_pixels, frames, span, times)
+        except VitrailError:
             raise
         except Exception as error:  # Pillow's plugins raise a dozen types for a broken file
             raise name_fault(error, file, where) from error
@@ -133,10 +145,11 @@ def _from_file(
     target: Size | None,
     max_pixels: int,
     frames: Frames,
+    span: Range | None,
     times: int,
 ) -> Decoded:
     with identify(file) as image:
-        _check(image, file, where, max_pixels, frames)
+        _check(image, file, where, channels, max_pixels, frames)
         width, height = image.size
         if image.format in ("JPEG", "MPO"):
             lying = TURNS[read_orientation(image)][0]
@@ -147,10 +160,25 @@ def _from_file(
         else:
             image.load()
             scale, (width, height) = 1, image.size  # Pillow turns a TIFF while it loads it
-        return _upright(image, channels, (height, width), scale, times)
+        pixels = _to_bytes(image, channels, span, times)
+        size = read_pixel_size(image)
+        return _upright(pixels, read_orientation(image), (height, width), scale * times, size)
 
 
-def _from_image(image: Image.Image, channels: int, max_pixels: int, frames: Frames) -> Decoded:
+def _from_bands(
+    file: IO[bytes], where: str, channels: int, limit: int, frames: Frames, span: Range | None, times: int
+) -> Decoded:
+    values, orientation = bands.read(file, where, channels, limit, several=frames == "first")
+    try:
+        pixels = _from_array(values, channels, limit, span)[::times, ::times]
+    except Unreadable as error:
+        raise Unreadable(where, error.kind, error.detail) from None
+    return _upright(pixels, orientation, (values.shape[0], values.shape[1]), times)
+
+
+def _from_image(
+    image: Image.Image, channels: int, max_pixels: int, frames: Frames, span: Range | None
+) -> Decoded:
     """Do for a picture of Pillow, loaded or not, what is done for its file; the picture stays as it is."""
     where = f"a picture of mode {image.mode}, {image.width} x {image.height}"
     file = None
@@ -158,9 +186,10 @@ def _from_image(image: Image.Image, channels: int, max_pixels: int, frames: Fram
     try:
         behind = getattr(image, "fp", None)  # still there when nothing but the header has been read
         file = None if getattr(behind, "closed", False) else behind
-        _check(image, file, where, max_pixels, frames)
+        _check(image, file, where, channels, max_pixels, frames)
         image.load()
-        return _upright(image, channels, (image.height, image.width), 1)
+        pixels, size = _to_bytes(image, channels, span), (image.height, image.width)
+        return _upright(pixels, read_orientation(image), size, 1, read_pixel_size(image))
     except Unreadable:
         raise
     except Exception as error:
@@ -169,7 +198,9 @@ def _from_image(image: Image.Image, channels: int, max_pixels: int, frames: Fram
         raise name_fault(error, file, where) from error
 
 
-def _check(image: Image.Image, file: IO[bytes] | None, where: str, max_pixels: int, frames: Frames) -> None:
+def _check(
+    image: Image.Image, file: IO[bytes] | None, where: str, channels: int, max_pixels: int, frames: Frames
+) -> None:
     """Raise ``Unreadable`` for what can be told before the pixels are decoded."""
     width, height = image.size
     if not width * height:
@@ -180,28 +211,32 @@ def _check(image: Image.Image, file: IO[bytes] | None, where: str, max_pixels: i
         count = getattr(image, "n_frames", 1)
         if count > 1:
             raise Unreadable(where, "several frames", f"{count} of them, one is wanted")
+    if channels not in (1, 3) and (image.mode not in ("LA", "RGBA") or len(image.mode) != channels):
+        raise Unreadable(where, "other channels", f"{len(image.getbands())} of them, {channels} are wanted")
     if image.format == "PNG" and file is not None:
         check_png(file, where)
 
 
-def _upright(image: Image.Image, channels: int, size: Size, scale: int, times: int = 1) -> Decoded:
-    """Turn what shows a picture of ``size`` (before turning), whose sides are divided by both numbers."""
-    pixels, scale = _to_bytes(image, channels, times), scale * times
-    exchange, down, across = TURNS[read_orientation(image)]
+def _upright(
+    pixels: np.ndarray, orientation: int, size: Size, scale: int, pixel_size: float | None = None
+) -> Decoded:
+    """Turn pixels that show a picture of ``size`` (before turning), each side divided by ``scale``."""
+    exchange, down, across = TURNS[orientation]
     if exchange:
         pixels, size = pixels.transpose(1, 0, 2), size[::-1]
     (height, width), (bottom, right) = size, (scale * pixels.shape[0], scale * pixels.shape[1])
     top, bottom = (0, bottom) if down > 0 else (height - bottom, height)
     left, right = (0, right) if across > 0 else (width - right, width)
     upright = np.ascontiguousarray(pixels[::down, ::across])
-    covers = left, top, right, bottom
-    return Decoded(pixels=upright, size=size, covers=covers, pixel_size=read_pixel_size(image))
+    return Decoded(pixels=upright, size=size, covers=(left, top, right, bottom), pixel_size=pixel_size)
 
 
-def _to_bytes(image: Image.Image, channels: int, times: int = 1) -> np.ndarray:
+def _to_bytes(image: Image.Image, channels: int, span: Range | None = None, times: int = 1) -> np.ndarray:
     """Return uint8 ``h w c`` by the table at the head of this file, strip by strip of a large picture."""
+    if channels not in (1, 3):
+        return np.asarray(image)[::times, ::times]
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = Image.fromarray(_scale_deep(image))
+        image = Image.fromarray(_scale_deep(image, span))
     (width, height), rows = image.size, max(1, STRIP // image.width // times)
     if rows >= height and times == 1:
         return _convert(image, channels)
@@ -227,53 +262,28 @@ def _convert(image: Image.Image, channels: int) -> np.ndarray:
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 
-def _scale_deep(image: Image.Image) -> np.ndarray:
-    """Return a picture of more than eight bits as uint8 ``h w``."""
+def _scale_deep(image: Image.Image, span: Range | None) -> np.ndarray:
+    """Return a picture of more than eight bits as uint8 ``h w``, or ``h w c`` by a range for each channel."""
     values = np.asarray(image)
     tags = getattr(image, "tag_v2", {})
-    top = None
-    if image.mode.startswith("I;16"):
-        top = 4095 if tags.get(BITS, ()) == (12,) else 65535
-    elif image.mode == "I" and image.format == "PPM":
-        top = 65535
-    scaled = _scale(values, top)
+    top = 4095 if image.mode.startswith("I;16") and tags.get(BITS, ()) == (12,) else None
+    if image.mode == "I" and image.format == "PPM":
+        values = values.astype(np.uint16)
+    scaled = to_bytes(values, span, top)
     return 255 - scaled if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else scaled
 
 
-def _scale(values: np.ndarray, top: int | None = None) -> np.ndarray:
-    """Return any numbers as uint8: from 0 to ``top``, or by the rules for numbers without a range."""
-    if top is not None:
-        scaled, rows = np.empty(values.shape, np.uint8), max(1, STRIP // values[0].size)
-        for first in range(0, len(values), rows):
-            strip = slice(first, first + rows)
-            scaled[strip] = np.rint(values[strip] * np.float32(255 / top))
-        return scaled
-    floating = values.dtype.kind == "f"
-    finite = values[np.isfinite(values)] if floating else values
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    if low >= 0 and high <= 255:
-        low, high = 0.0, 1.0 if floating and high <= 1 else 255.0
-    if low == high:
-        return np.zeros(values.shape, np.uint8)
-    within = np.clip(np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low), low, high)
-    return np.rint((within - low) * (255 / (high - low))).astype(np.uint8)
-
-
-def _from_array(values: np.ndarray, channels: int, max_pixels: int) -> np.ndarray:
-    values = check_array(values, max_pixels)
-    match values.dtype.kind, values.dtype.itemsize:
-        case "u", 1:
-            pass
-        case "b", _:
-            values = values.astype(np.uint8) * np.uint8(255)
-        case "u", 2:
-            values = _scale(values, 65535)
-        case "u" | "i" | "f", _:
-            values = _scale(values)
-        case _:
-            raise _no_picture(
-                values, "not a picture", "pictures are of whole numbers, floating point or bool"
-            )
+def _from_array(values: np.ndarray, channels: int, max_pixels: int, span: Range | None) -> np.ndarray:
+    values = check_array(values, max_pixels, channels)
+    if values.dtype.kind not in "buif":
+        raise _no_picture(values, "not a picture", "pictures are of whole numbers, floating point or bool")
+    count = values.shape[2]
+    if channels not in (1, 3) and count != channels:
+        raise _no_picture(values, "other channels", f"{count} of them, {channels} are wanted")
+    if count in (2, 4) and count != channels and span is not None:  # opacity has the range of its type
+        values = np.dstack([to_bytes(values[:, :, :-1], span), to_bytes(values[:, :, -1])])
+    else:
+        values = to_bytes(values, span)
     if values.shape[2] == channels:
         return values
     mode = (None, "L", "LA", "RGB", "RGBA")[values.shape[2]]

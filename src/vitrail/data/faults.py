@@ -22,6 +22,7 @@ KINDS = {
     "cut off": "ends before the picture does",
     "bad checksum": "some bytes are not those that were written",
     "damaged": "cannot be decoded",
+    "other channels": "of another number of channels than the model sees",
     "too large": "more pixels than allowed, or than memory holds",
     "several frames": "an animation or many pages where one picture is wanted",
 }

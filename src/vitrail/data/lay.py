@@ -6,11 +6,9 @@ A mask here is uint8 ``h w k`` as a picture is: ``k`` is 1 (a class for each pix
 import numpy as np
 
 from vitrail.data.preprocess import Loaded, Place
+from vitrail.data.resample import Box
 from vitrail.errors import VitrailError
 from vitrail.values import IGNORED, Size
-
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom."""
 
 
 def nearest(mask: np.ndarray, box: Box, size: Size) -> np.ndarray:

@@ -16,6 +16,8 @@ import PIL
 from PIL import Image
 
 from vitrail.data.decode import MAX_PIXELS, Decoded, Frames, decode_upright
+from vitrail.data.depth import Range, check_range
+from vitrail.data.resample import RESAMPLE, Box, cut_out, resize
 from vitrail.errors import UsageError, nearest
 from vitrail.values import Frame, Size, Source
 
@@ -24,12 +26,6 @@ RULES = 1
 
 SLACK = 1.25
 LONGEST = 3
-RESAMPLE = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 Fit = Literal["crop", "squash", "pad", "tile"]
 
 
@@ -62,14 +58,15 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """From a source to the ``size`` that a model sees, in ``channels`` (1 grey, 3 colour).
+    """From a source to the ``size`` that a model sees, in ``channels`` (1 grey, 3 colour, or as many bands).
 
     ``fit`` says what happens to another aspect: ``crop`` resizes until the canvas is ``crop_pct`` of the
     shorter side and cuts out its centre (what is more than three times as long as needed loses its ends
     before that); ``squash`` resizes each side by itself; ``pad`` resizes the longer side and fills up with
     the mean colour; ``tile`` resizes nothing: a canvas is a window of the picture, filled up beyond its end.
     ``mean`` and ``std`` are those of the pixels in 0..1, one a channel (empty: 0.5). ``max_pixels`` refuses
-    larger pictures before they are decoded, and ``frames`` ("error") animations.
+    larger pictures before they are decoded, and ``frames`` ("error") animations. ``range`` is what of more
+    than eight bits goes to 0 and to 255 (low and high, or such a pair a channel; None: that of the type).
     """
 
     size: Size = (224, 224)
@@ -81,15 +78,16 @@ class Preprocess:
     std: tuple[float, ...] = ()
     max_pixels: int = MAX_PIXELS
     frames: Frames = "first"
+    range: Range | None = None
 
     def __post_init__(self) -> None:
-        for name in ("size", "mean", "std"):
+        for name in ("size", "mean", "std", *(["range"] if self.range is not None else [])):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
         for name in ("mean", "std"):
             if not getattr(self, name):
                 object.__setattr__(self, name, (0.5,) * self.channels)
-        if self.channels not in (1, 3):
-            raise UsageError(f"Pictures have 1 channel (grey) or 3 (colour), not {self.channels}.")
+        if self.channels < 1:
+            raise UsageError(f"Pictures have 1 channel (grey), 3 (colour) or more, not {self.channels}.")
         sides: tuple[int, ...] = self.size
         if len(sides) != 2 or min(sides) < 1:
             raise UsageError(f"A size is a height and a width, both 1 or more, not {self.size}.")
@@ -97,6 +95,8 @@ class Preprocess:
             raise UsageError(f"crop_pct is above 0 and at most 1, not {self.crop_pct}.")
         if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
             raise UsageError(f"mean and std (above 0) have one number for each of {self.channels} channels.")
+        if self.range is not None:
+            check_range(self.range, self.channels)
         for name, known in (("fit", get_args(Fit)), ("resample", RESAMPLE), ("frames", get_args(Frames))):
             if (word := getattr(self, name)) not in known:
                 raise UsageError(f"{name} is one of {', '.join(known)}, not {word!r}.{nearest(word, known)}")
@@ -111,7 +111,7 @@ class Preprocess:
         """
         whole = self.fit == "tile"
         least = None if whole else self._cover
-        decoded = decode_upright(source, self.channels, least, self.max_pixels, self.frames)
+        decoded = self._decode(source, self.channels, least)
         if whole or decoded.pixels.shape[:2] == self._cover:
             return Loaded(decoded.pixels, decoded.size, decoded.covers, pixel_size=decoded.pixel_size)
         pixels, covers = self._shorten(decoded)
@@ -121,6 +121,13 @@ class Preprocess:
         if not (height <= pixels.shape[0] <= SLACK * height and width <= pixels.shape[1] <= SLACK * width):
             pixels = self.resize(pixels, (height, width))
         return Loaded(pixels, decoded.size, covers, pixel_size=decoded.pixel_size)
+
+    def original(self, source: Source | Image.Image) -> np.ndarray:
+        """Return the whole picture for people, uint8 ``h w c``: in colour, or with all its bands."""
+        return self._decode(source, 3 if self.channels == 1 else self.channels).pixels
+
+    def _decode(self, source: Source | Image.Image, channels: int, target: Size | None = None) -> Decoded:
+        return decode_upright(source, channels, target, self.max_pixels, self.frames, self.range)
 
     @cached_property
     def _cover(self) -> Size:
@@ -151,15 +158,9 @@ class Preprocess:
         left, top = left + x * scale, top + y * scale
         return pixels[y : y + height, x : x + width], (left, top, left + width * scale, top + height * scale)
 
-    def resize(
-        self, pixels: np.ndarray, size: Size, box: tuple[float, float, float, float] | None = None
-    ) -> np.ndarray:
+    def resize(self, pixels: np.ndarray, size: Size, box: Box | None = None) -> np.ndarray:
         """Resample ``box`` (left, top, right, bottom) of uint8 ``h w c`` to ``size``, with Pillow."""
-        flat = pixels[:, :, 0] if self.channels == 1 else pixels
-        image = Image.fromarray(np.ascontiguousarray(flat))
-        return np.asarray(image.resize(size[::-1], RESAMPLE[self.resample], box=box)).reshape(
-            *size, self.channels
-        )
+        return resize(pixels, size, self.resample, box)
 
     # ---------------------------------------------------------------- working picture -> canvas
 
@@ -169,7 +170,7 @@ class Preprocess:
         With ``fit`` "tile" it is the window whose upper left ``corner`` (y, x) this is.
         """
         place = self.place(loaded, corner)
-        pixels = _cut_out(loaded.picture, place.box)
+        pixels = cut_out(loaded.picture, place.box)
         left, top, right, bottom = place.inner
         if pixels is None or pixels.shape[:2] != (bottom - top, right - left):
             pixels = self.resize(loaded.picture, (bottom - top, right - left), place.box)
@@ -291,10 +292,3 @@ class Preprocess:
         for name in values.keys() - known - {"rules"}:
             raise UsageError(f"Preprocessing has no {name!r}.{nearest(name, known)}")
         return cls(**{name: value for name, value in values.items() if name != "rules"})
-
-
-def _cut_out(pixels: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray | None:
-    """Return a box of whole pixels as it is, or None for one of parts of pixels."""
-    left, top, right, bottom = map(int, box)
-    whole = all(side.is_integer() for side in box)
-    return pixels[top:bottom, left:right] if whole else None

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from vitrail.draw.bands import shown
 from vitrail.draw.letters import cut, write
 
 Pixels = np.ndarray | Image.Image
-"""A picture: uint8 ``h w``, ``h w 1`` or ``h w 3``, or Pillow's."""
+"""A picture: uint8 ``h w`` or ``h w c``, or Pillow's."""
 
 
 def to_image(picture: Pixels) -> Image.Image:
-    """Return a picture as Pillow's, grey or RGB; what is transparent shows white."""
+    """Return a picture as Pillow's, grey or RGB; what is transparent shows white, bands as `shown` has it."""
     if isinstance(picture, Image.Image):
         if picture.mode in ("L", "RGB"):
             return picture
@@ -24,6 +25,7 @@ def to_image(picture: Pixels) -> Image.Image:
         return ground.convert("RGB")
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
         raise ValueError(f"a picture is uint8 h w or h w c, not {picture.dtype} {picture.shape}")
+    picture = shown(picture) if picture.ndim == 3 else picture
     if picture.ndim == 3 and picture.shape[2] == 1:
         picture = picture[:, :, 0]
     return Image.fromarray(np.ascontiguousarray(picture))

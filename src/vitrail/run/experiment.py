@@ -1,10 +1,9 @@
 """From a recipe to the things that it names: splits, preprocessing, model, loaders."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 
@@ -14,13 +13,14 @@ from vitrail.data.augment import Augment
 from vitrail.data.cache import PixelCache
 from vitrail.data.loader import Loader
 from vitrail.data.preprocess import Preprocess
-from vitrail.data.probe import Probe, probe
+from vitrail.data.probe import probe
 from vitrail.data.readers import open_data
 from vitrail.data.split import Splits, complete
 from vitrail.data.windows import windows_for
 from vitrail.errors import UsageError, VitrailError, nearest
 from vitrail.heads.linear import adopt
 from vitrail.models.vision import Vision
+from vitrail.run.canvas import choose_preprocess
 from vitrail.run.engine import choose_environment
 from vitrail.run.inherit import Inheritance, inherit
 from vitrail.run.optim import Order
@@ -174,13 +174,14 @@ def prepare(recipe: Recipe, *, offline: bool = False, begun: Preprocess | None =
     canvas = recipe.image_size or look.size
     model = recipe.model.suited((canvas[0], canvas[-1]))
     recipe = replace(recipe, model=model, task=replace(recipe.task, multi=multi))
-    preprocess, notes = (begun, []) if begun else _preprocess(recipe, look)
+    preprocess, notes = (begun, []) if begun else choose_preprocess(recipe, look, splits.train)
     data = replace(
         recipe.data,
         channels=preprocess.channels,
         fit=preprocess.fit,
         crop_pct=preprocess.crop_pct,
         resample=preprocess.resample,
+        range=preprocess.range,
     )
     if preprocess.fit == "tile" and data.windows is None:
         data = replace(data, windows=windows_for(look.size, preprocess.size))
@@ -216,42 +217,3 @@ def _check_question(recipe: Recipe, samples: Samples) -> None:
             f"--task {recipe.task.name}: {recipe.where} has no masks. Put a folder 'masks' beside the folder "
             "'images', with a PNG of the same name for each picture."
         )
-
-
-def _preprocess(recipe: Recipe, look: Probe) -> tuple[Preprocess, list[str]]:
-    """Choose the canvas: the recipe's, else the checkpoint's, else what suits the pictures and the patch."""
-    published: Mapping[str, Any] = recipe.model.preprocessing()
-    data, notes = recipe.data, []
-    tiled = data.fit == "tile" or (data.fit is None and recipe.task.build(()).masked)
-    if recipe.image_size is not None:
-        sides = recipe.image_size
-        size = (sides[0], sides[-1])
-    else:
-        size = published.get("size") or recipe.model.suitable_size(look.size)
-        if min(size) > min(look.size):
-            how = "filled up" if tiled else "enlarged"
-            notes.append(
-                f"The pictures ({look.size[0]}x{look.size[1]}) are {how} to {size[0]}x{size[1]}, "
-                "which this model needs."
-            )
-    channels = data.channels or published.get("channels") or (1 if look.grey else 3)
-    plain = 0.5, 0.25  # without a checkpoint: centred, and of about unit spread
-    return (
-        Preprocess(
-            size=size,
-            channels=channels,
-            fit=data.fit or ("tile" if tiled else published.get("fit", "crop")),
-            crop_pct=data.crop_pct or published.get("crop_pct", 1.0),
-            resample=data.resample or published.get("resample", "bicubic"),
-            mean=_per_channel(published.get("mean", plain[:1]), channels),
-            std=_per_channel(published.get("std", plain[1:]), channels),
-            max_pixels=data.max_pixels,
-            frames=data.frames,
-        ),
-        notes,
-    )
-
-
-def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """Return one number a channel: as they are, or their mean for every channel."""
-    return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels

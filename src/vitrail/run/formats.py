@@ -117,6 +117,11 @@ def _preparation(preprocess: Preprocess) -> dict[str, Any]:
     Raises UsageError for what no processor of transformers does.
     """
     height, width = preprocess.size
+    if preprocess.channels not in (1, 3):
+        raise UsageError(
+            f"transformers reads no pictures of {preprocess.channels} channels. Take --format timm, whose "
+            "networks take any tensor."
+        )
     filters = {name: number for number, name in RESAMPLE.items()}
     share = 3 if preprocess.channels == 1 else 1
     common = {

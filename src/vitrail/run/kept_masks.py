@@ -33,7 +33,9 @@ COCO = "answers.coco.json"
 
 
 @contextlib.contextmanager
-def keeping(folder: Path, write: Collection[Kept], pictures: Sequence[str]) -> Iterator[MaskKeeper]:
+def keeping(
+    folder: Path, preprocess: Preprocess, write: Collection[Kept], pictures: Sequence[str]
+) -> Iterator[MaskKeeper]:
     """Give what writes the masks of ``pictures``; a COCO file is there when the block ends well.
 
     COCO names pictures from the folder on that is common to all. Raises UsageError where GeoJSON would
@@ -49,14 +51,19 @@ def keeping(folder: Path, write: Collection[Kept], pictures: Sequence[str]) -> I
             )
     with contextlib.ExitStack() as stack:
         coco = stack.enter_context(coco_file(folder / COCO)) if "coco" in write else None
-        yield MaskKeeper(folder=folder, write=write, coco=coco, home=os.path.commonpath(homes))
+        home = os.path.commonpath(homes)
+        yield MaskKeeper(folder=folder, preprocess=preprocess, write=write, coco=coco, home=home)
 
 
 @dataclass(kw_only=True)
 class MaskKeeper:
-    """Writes masks into a folder, under names that no two of them share."""
+    """Writes masks into a folder, under names that no two of them share.
+
+    Pictures below them are those that the model's ``preprocess`` reads.
+    """
 
     folder: Path
+    preprocess: Preprocess
     taken: set[str] = field(default_factory=set)
     write: Collection[Kept] = USUAL
     coco: CocoDraft | None = None
@@ -73,7 +80,7 @@ class MaskKeeper:
         written: dict[str, Any] = self._masks(stem, mask) if "mask" in self.write else {}
         if "overlay" in self.write:
             written["overlay"] = f"{stem}.overlay.png"
-            self._write(written["overlay"], mask_over(*reduced(source, mask)))
+            self._write(written["overlay"], mask_over(*reduced(source, mask, self.preprocess)))
         if "geojson" in self.write:
             written["geojson"] = f"{stem}.geojson"
             write_geojson(self.folder / written["geojson"], mask)
@@ -104,17 +111,20 @@ class MaskKeeper:
             image.save(draft, "PNG")
 
 
-def reduced(source: Source, mask: Mask) -> tuple[np.ndarray, Mask]:
-    """Return a picture, uint8 ``h w 3``, and its mask, both by a whole number smaller if they are large.
+def reduced(source: Source, mask: Mask, preprocess: Preprocess) -> tuple[np.ndarray, Mask]:
+    """Return a picture, uint8 ``h w c``, and its mask, both by a whole number smaller if they are large.
 
-    Then they have at most `SHOWN` pixels: means of those of the picture, and one class for each.
+    Then they have at most `SHOWN` pixels: means of those of the picture, and one class for each. It has
+    colours, or all bands of those that ``preprocess`` reads, by its range.
     """
     height, width = mask.size
     times = math.ceil(math.sqrt(height * width / SHOWN))
     limit = max(MAX_PIXELS, height * width)  # what was answered was not too large
-    regions = open_regions(source, Preprocess(size=mask.size, fit="tile", max_pixels=limit))
+    channels, span = 3 if preprocess.channels == 1 else preprocess.channels, preprocess.range
+    plain = Preprocess(size=mask.size, fit="tile", max_pixels=limit, range=span)
+    regions = open_regions(source, plain) if channels == 3 else None
     if regions is None:
-        small = decode_upright(source, 3, max_pixels=limit, times=times).pixels
+        small = decode_upright(source, channels, max_pixels=limit, span=span, times=times).pixels
     else:
         small = _reduced(regions, times)
     if times == 1:

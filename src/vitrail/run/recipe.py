@@ -36,7 +36,10 @@ class DataConfig(ReaderOptions):
     resample: str | None = None
     """bilinear, bicubic, lanczos or nearest (default: bicubic, or the checkpoint's)."""
     channels: int | None = None
-    """1 grey or 3 colour (default: what the pictures are)."""
+    """1 grey, 3 colour, or as many as bands are in NumPy files and TIFFs (default: what the pictures are)."""
+    range: tuple[float, ...] | None = None
+    """Of more than 8 bits: what becomes black and what becomes white, or such a pair for each channel; beyond
+    it is clipped (default: where the training pictures' lowest and highest 0.1 % begin)."""
     max_pixels: int = 500_000_000
     """Larger pictures are refused: they may be decompression bombs."""
     workers: int | None = None
@@ -51,7 +54,7 @@ class DataConfig(ReaderOptions):
     """Keep decoded pictures in the cache folder, so that later epochs cost no decoding."""
 
     def __post_init__(self) -> None:
-        limits: dict[str, tuple[float, float | None]] = {"channels": (1, 3), "max_pixels": (1, None)}
+        limits: dict[str, tuple[float, float | None]] = {"channels": (1, None), "max_pixels": (1, None)}
         check_limits(
             self, "data", limits | {"workers": (0, 256), "windows": (1, None), "fraction": (1e-12, 1)}
         )

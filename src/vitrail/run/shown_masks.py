@@ -5,10 +5,8 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from vitrail.contracts import Samples
-from vitrail.data.decode import decode_upright
 from vitrail.data.faults import Unreadable
 from vitrail.data.lay import canvas_mask, with_mask
 from vitrail.data.windows import fullest
@@ -36,7 +34,7 @@ def sheet_of(job: Job) -> list[Shown]:
                 return shown
             values = target.numpy().astype(bool) if task.multi else target.numpy()
             mask = Mask(names=task.classes, values=values, source=0, multi=task.multi)
-            picture = Image.fromarray(pixels.permute(1, 2, 0).numpy().repeat(3 // len(pixels), 2))
+            picture = pixels.permute(1, 2, 0).numpy()
             shown.append(Shown(picture=np.asarray(mask_over(picture, mask)), caption=""))
     return shown
 
@@ -69,7 +67,7 @@ def galleries(job: Job, test: Evaluation, predictor: Predictor) -> tuple[dict[st
             key = test.answers.keys[index]
             row = row_of[key]
             try:
-                picture = decode_upright(samples.source(row), 3).pixels
+                picture = predictor.contract.preprocess.original(samples.source(row))
                 (answer,) = predictor([samples.source(row)])
             except Unreadable:
                 continue
@@ -105,7 +103,7 @@ def _closer(job: Job, samples: Samples, row: int, answer: Mask, truth: np.ndarra
         remark += f", rows {rows.start} to {rows.stop}, columns {columns.start} to {columns.stop}"
     return Close(
         canvas=canvas.copy(),
-        answer=np.asarray(mask_over(np.repeat(canvas, 3 // canvas.shape[2], 2), mask)),
+        answer=np.asarray(mask_over(canvas, mask)),
         about=label,
         remark=remark,
         tone="bad" if wrong else "good",

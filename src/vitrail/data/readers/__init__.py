@@ -7,17 +7,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vitrail.data.names import few
+from vitrail.data.readers.brushes import has_brushes, read_brushes
 from vitrail.data.readers.coco_files import find_coco
 from vitrail.data.readers.coco_masks import read_coco
 from vitrail.data.readers.columns import SUFFIXES
 from vitrail.data.readers.digits import read_digits
-from vitrail.data.readers.folder import has_pictures, read_folder
+from vitrail.data.readers.folder import read_folder
 from vitrail.data.readers.geojson import has_geojson, read_geojson
 from vitrail.data.readers.hub import PREFIX, read_hub
 from vitrail.data.readers.idx import NAME, find_pairs, read_idx
+from vitrail.data.readers.layout import find_places
+from vitrail.data.readers.listing import has_pictures
 from vitrail.data.readers.masks import read_masks
 from vitrail.data.readers.options import AS_FOUND, ReaderOptions
-from vitrail.data.readers.pairing import find_places
 from vitrail.data.readers.table import read_table
 from vitrail.data.readers.tables import find_metadata, find_parquet
 from vitrail.data.samples import Table
@@ -30,6 +32,7 @@ READERS: Mapping[str, Callable[[str, ReaderOptions], Table]] = {
     "table": read_table,
     "idx": read_idx,
     "masks": read_masks,
+    "brushes": read_brushes,
     "coco": read_coco,
     "geojson": read_geojson,
     "digits": read_digits,
@@ -77,6 +80,8 @@ def _format_of_folder(where: str) -> str:
         return "table"
     if find_pairs(where):
         return "idx"
+    if has_brushes(where):
+        return "brushes"
     if find_places(where):
         return "masks"
     if find_coco(where):

@@ -9,7 +9,7 @@ and in folders named like the file (``instances_val2017.json``: ``val2017``, ``i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -37,6 +37,7 @@ class _Picture(msgspec.Struct):
 class _Category(msgspec.Struct):
     id: int | str
     name: str
+    supercategory: str | None = None
 
 
 class _Object(msgspec.Struct):
@@ -94,6 +95,7 @@ def read_coco(where: str, options: ReaderOptions) -> Table:
             "Give the path of one of them, or move the others away."
         )
     read = {name: _read(f"{root}/{name}") for name, _ in files}
+    _drop_headings(read.values())
     check_alike(
         {name: dict.fromkeys(each.name for each in file.categories) for name, file in read.items()}, root
     )
@@ -105,6 +107,17 @@ def read_coco(where: str, options: ReaderOptions) -> Table:
     for name, split in files:
         rows += _rows(root, name, split, read[name], classes, options, notes)
     return tabulate(root, classes, rows, _draw, options, notes)
+
+
+def _drop_headings(files: Collection[_File]) -> None:
+    """Take out categories that are only the heading of others, and of which there is nothing (Roboflow's)."""
+    for number in {each.id for file in files for each in file.categories}:
+        named = [each for file in files for each in file.categories if each.id == number]
+        headings = {other.supercategory for file in files for other in file.categories if other.id != number}
+        used = any(each.category_id == number for file in files for each in file.annotations)
+        if not used and all(each.name in headings for each in named):
+            for file in files:
+                file.categories = [each for each in file.categories if each.id != number]
 
 
 def _read(path: str) -> _File:

@@ -13,7 +13,7 @@ import numpy as np
 
 from vitrail.data.index import Watched, indexed
 from vitrail.data.names import check_alike, check_classes, few, split_named, storable
-from vitrail.data.readers.listing import Contents, Listing, is_picture
+from vitrail.data.readers.listing import Contents, Listing, has_pictures, only_arrays
 from vitrail.data.readers.options import ReaderOptions
 from vitrail.data.samples import Files, Table
 from vitrail.errors import UsageError, VitrailError
@@ -36,7 +36,7 @@ def read_folder(where: str, options: ReaderOptions) -> Table:
 
 
 def _list(root: str, grouping: str | None) -> tuple[Table, Watched]:
-    listing = Listing(root)
+    listing = Listing(root, only_arrays(root))
     notes: list[str] = []
     splits = _splits(listing, root, notes)
     classes = _classes(root, splits)
@@ -88,7 +88,8 @@ def _splits(listing: Listing, root: str, notes: list[str]) -> Places:
         found = f"only {few(top.others)}" if top.others else "nothing"
         raise VitrailError(f"{root} holds {found}. Expected a folder of pictures for each class.")
     named = {folder: split for folder in top.folders if (split := split_named(folder))}
-    rest = [folder for folder in top.folders if folder not in named and has_pictures(f"{root}/{folder}")]
+    others = [folder for folder in top.folders if folder not in named]
+    rest = [folder for folder in others if has_pictures(f"{root}/{folder}", listing.arrays)]
     if not named or (rest and len(named) == 1):  # a class may well be called "train"
         _passed_over(listing, root, "", top, notes)
         return {"all": ("", top)}
@@ -164,8 +165,3 @@ def _group(groups: dict[str, int], below: tuple[str, ...], listing: Listing, cla
             "--data.group folder cannot tell their group."
         )
     return groups.setdefault(storable(below[0]), len(groups))
-
-
-def has_pictures(path: str) -> bool:
-    """Return whether there is a picture at or below a folder; stops at the first."""
-    return any(is_picture(name) for _, _, names in os.walk(path) for name in names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +19,24 @@ from vitrail.errors import VitrailError
 RASTER = "apng avif bmp dib gif heic heif j2k jfif jp2 jpe jpeg jpg pbm pgm png pnm ppm tga tif tiff webp"
 PICTURES = frozenset(f".{suffix}" for suffix in RASTER.split(" "))
 """Suffixes of pictures. Some need a decoder that may be missing: such files are named when decoded."""
+ARRAY = ".npy"
+"""The suffix of NumPy's files, which are pictures only where there are no others."""
 
 
-def is_picture(name: str) -> bool:
-    """Return whether a file's name ends like a picture's, in whatever case."""
-    return os.path.splitext(name)[1].lower() in PICTURES  # noqa: PTH122, a Path costs ten times as much
+def is_picture(name: str, arrays: bool = False) -> bool:
+    """Return whether a file's name ends like a picture's, in whatever case; with ``arrays`` also NumPy's."""
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122, a Path costs ten times as much
+    return suffix in PICTURES or (arrays and suffix == ARRAY)
+
+
+def has_pictures(path: str, arrays: bool = False) -> bool:
+    """Return whether there is a picture at or below a folder; stops at the first."""
+    return any(is_picture(name, arrays) for _, _, names in os.walk(path) for name in names)
+
+
+def only_arrays(path: str) -> bool:
+    """Return whether all the pictures at and below a folder are files of NumPy."""
+    return not has_pictures(path) and has_pictures(path, arrays=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +52,12 @@ class Listing:
     """The files of a data set, gathered row by row into columns without keeping an object a file.
 
     ``watched`` holds each folder and table that was read with its time of change, in nanoseconds;
-    ``passed`` counts by suffix the files that are no pictures.
+    ``passed`` counts by suffix the files that are no pictures. With ``arrays`` files of NumPy are some;
+    ``known`` are names of files that somebody else reads.
     """
 
-    def __init__(self, root: str) -> None:
-        self.root = root
+    def __init__(self, root: str, arrays: bool = False, known: Collection[str] = ()) -> None:
+        self.root, self.arrays, self.known = root, arrays, known
         self.watched: dict[str, int] = {}
         self.passed: Counter[str] = Counter()
         self._names, self._ends = bytearray(), array("q", [0])
@@ -69,7 +83,8 @@ class Listing:
             with os.scandir(path) as entries:
                 for entry in entries:
                     if not _hidden(entry.name):
-                        kind = folders if entry.is_dir() else pictures if is_picture(entry.name) else others
+                        fits = is_picture(entry.name, self.arrays)
+                        kind = folders if entry.is_dir() else pictures if fits else others
                         kind.append(entry.name)
         except OSError as error:
             raise VitrailError(f"{path} cannot be listed: {error.strerror}.") from None
@@ -110,7 +125,8 @@ class Listing:
 
     def pass_over(self, names: list[str]) -> None:
         """Count files that are no pictures."""
-        self.passed.update(Path(name).suffix.lower() or "without suffix" for name in names)
+        strange = (Path(name) for name in names if name not in self.known)
+        self.passed.update(each.suffix.lower() or "without suffix" for each in strange)
 
     def columns(self) -> tuple[Texts, np.ndarray, np.ndarray]:
         """Return names, sizes (uint64) and stamps (uint64) of all files added."""
@@ -134,7 +150,7 @@ def find_pictures(folder: str) -> list[str]:
     there too, so that whoever decodes it will name it. Raises VitrailError for a folder that cannot be
     listed, or a link to one above it.
     """
-    listing = Listing(folder)
+    listing = Listing(folder, only_arrays(folder))
     for _ in listing.gather(""):
         pass
     return sorted(Files(folder, listing.columns()[0]))

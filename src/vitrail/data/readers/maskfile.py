@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from PIL import Image
 
+from vitrail.data import bands
 from vitrail.data.decode import MAX_PIXELS
 from vitrail.data.faults import PNG, Unreadable, check_png, name_fault
 from vitrail.data.header import TURNS, identify, open_source, read_orientation, upright_size
@@ -110,9 +111,12 @@ def look_at(picture: str, mask: str) -> Look:
 def look_at_picture(path: str) -> tuple[Size | None, int]:
     """Return a picture's upright size and its orientation; no size when its header cannot be read."""
     try:
-        with open_source(path) as file, identify(file) as image:
-            turned = image.format != "TIFF"  # Pillow turns a TIFF by itself
-            return upright_size(image), read_orientation(image) if turned else 1
+        with open_source(path) as file:
+            stored = bands.look(file, path)
+            if stored is not None:
+                return stored.size, 1  # what reads these turns them itself
+            with identify(file) as image:
+                return upright_size(image), read_orientation(image)
     except Exception:  # Pillow's plugins raise a dozen types for a broken file; decoding names it
         return None, 1
 

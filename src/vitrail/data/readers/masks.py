@@ -1,8 +1,9 @@
 """The format of masks: a folder of pictures beside a folder of masks.
 
 ``root/images/1.jpg`` and ``root/masks/1.png``; with splits ``root/images/train/1.jpg`` or
-``root/train/images/1.jpg``. `vitrail.data.readers.pairing` knows what the folders may be called,
-`vitrail.data.readers.named` how the classes get names, `vitrail.data.readers.meaning` what values mean.
+``root/train/images/1.jpg``; or ``1.jpg`` and ``1_mask.png`` in one folder.
+`vitrail.data.readers.layout` knows what the folders may be called, `vitrail.data.readers.named` how the
+classes get names, `vitrail.data.readers.meaning` what values mean.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import numpy as np
 
 from vitrail.data.masks import Masks
 from vitrail.data.names import check_classes, few, storable
+from vitrail.data.readers.layout import find_places
 from vitrail.data.readers.looks import look_at_all
 from vitrail.data.readers.maskfile import Look, look_at, read_raw, turn
 from vitrail.data.readers.meaning import Meaning, decide, nearest_colour
 from vitrail.data.readers.named import find_named, show
 from vitrail.data.readers.options import ReaderOptions
-from vitrail.data.readers.pairing import Pairs, find_places, match, number_groups, number_splits
+from vitrail.data.readers.pairing import Pairs, match, number_groups, number_splits
 from vitrail.data.samples import Files, Table
 from vitrail.data.stamps import digest
 from vitrail.errors import UsageError, VitrailError
@@ -69,7 +71,7 @@ def read_masks(where: str, options: ReaderOptions) -> Table:
     kept = np.array([row for row, look in enumerate(looks) if not look.fault], np.int64)
     looks = [looks[row] for row in kept.tolist()]
     pairs = pairs.take(kept)
-    named = find_named(root, options.classes)
+    named = find_named(root, options.classes, [place.pictures for place in places])
     meaning = decide(root, options.masks, named, looks)
     check_classes(meaning.classes, named.path if named else root)
     files = pairs.files()[1]

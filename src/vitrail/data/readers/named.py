@@ -5,6 +5,8 @@ classes.txt     a name a line; the first is number 0
 classes.json    a list of names, or ``{name: number}``, or ``{name: "#rrggbb"}`` or ``{name: [r, g, b]}``
 classes.csv     ``name,value``, or ``name,#rrggbb``, or ``name,r,g,b``; a heading may stand above
 labelmap.txt    ``name:r,g,b:parts:actions``, as CVAT writes for the format of Pascal VOC
+_classes.csv    ``Pixel Value, Class``, as Roboflow writes beside pictures and masks
+objectInfo...   ``Idx ... Name`` with tabs, of ADE20K, where 0 is what nobody labelled
 ==============  ==============================================================================
 """
 
@@ -22,8 +24,13 @@ from vitrail.data.names import few
 from vitrail.errors import UsageError, VitrailError
 from vitrail.values import IGNORED
 
-FILES = ("classes.txt", "classes.json", "classes.csv", "class_dict.csv", "labelmap.txt")
+FILES = (
+    *("classes.txt", "classes.json", "classes.csv", "class_dict.csv", "labelmap.txt", "_classes.csv"),
+    "objectInfo150.txt",
+)
 """Looked for in the root of a data set, where none is given."""
+UNLABELLED = ("objectInfo150.txt",)
+"""Lists whose numbers begin at 1, because 0 is what nobody labelled: it is ignored."""
 NOT_ASKED = ("ignore", "ignored", "void")
 """Names that are no class: their pixels are ignored."""
 
@@ -72,10 +79,11 @@ def show(colour: int) -> str:
     return f"#{colour:06x}"
 
 
-def find_named(root: str, given: str | None) -> Named | None:
+def find_named(root: str, given: str | None, folders: Sequence[str] = ()) -> Named | None:
     """Return the list of classes that is ``given`` or lies in ``root``, or None when there is none.
 
-    Raises VitrailError for a list that is not understood, UsageError for one that is not there or several.
+    Where the root has none, those in some of its ``folders`` count, which must say the same. Raises
+    VitrailError for a list that is not understood, UsageError for one that is not there or several.
     """
     if given is not None:
         if not Path(given).is_file():
@@ -84,7 +92,14 @@ def find_named(root: str, given: str | None) -> Named | None:
     found = [name for name in FILES if Path(root, name).is_file()]
     if len(found) > 1:
         raise UsageError(f"{root} has {few(found, 5)}. Keep one, or name it: --data.classes FILE.")
-    return read_named(f"{root}/{found[0]}") if found else None
+    if found:
+        return read_named(f"{root}/{found[0]}")
+    inside = [f"{root}/{folder}/{name}" for folder in folders for name in FILES]
+    lists = [read_named(path) for path in inside if Path(path).is_file()]
+    for other in lists[1:]:
+        if other.rows != lists[0].rows:
+            raise VitrailError(f"{lists[0].path} and {other.path} list different classes. Make them alike.")
+    return lists[0] if lists else None
 
 
 def read_named(path: str) -> Named:
@@ -100,7 +115,11 @@ def read_named(path: str) -> Named:
     read: Callable[[str, str], list[tuple[str, Key | None]]] = (
         _labelmap if labelmap else {".json": _json, ".csv": _csv}.get(suffix, _lines)
     )
+    if Path(path).name in UNLABELLED:
+        read = _csv
     rows = read(text, path)
+    if Path(path).name in UNLABELLED and all(key != 0 for _, key in rows):
+        rows = [(NOT_ASKED[0], 0), *rows]
     if not rows:
         raise VitrailError(f"{path} lists no classes.")
     return _checked(path, rows)
@@ -200,7 +219,7 @@ WORDS = (
     ("r", "red"),
     ("g", "green"),
     ("b", "blue"),
-    ("colour", "color", "hex", "value", "index", "id", "number"),
+    ("colour", "color", "hex", "value", "pixel value", "index", "idx", "id", "number"),
 )
 
 

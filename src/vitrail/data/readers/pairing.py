@@ -9,38 +9,32 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vitrail.data.names import few, split_named, storable
-from vitrail.data.readers.folder import has_pictures
-from vitrail.data.readers.listing import Listing, is_picture
+from vitrail.data.names import few, storable
+from vitrail.data.readers.layout import BESIDE, Place, bare
+from vitrail.data.readers.listing import Listing, only_arrays
+from vitrail.data.readers.lists import read_lists
+from vitrail.data.readers.named import FILES
 from vitrail.data.samples import Files
 from vitrail.data.stamps import digest
-from vitrail.errors import UsageError, VitrailError
-
-PICTURES = ("images", "image", "img", "imgs", "pictures", "jpegimages", "img_dir", "leftimg8bit")
-MASKS = (
-    *("masks", "mask", "labels", "label", "annotations", "ann_dir", "segmentationclass", "gt", "gtfine"),
-)
-"""What folders of pictures and of masks are called, in whatever case."""
+from vitrail.errors import VitrailError
 
 OF_PICTURES = re.compile(r"(_leftImg8bit|_image|_img)$", re.IGNORECASE)
-OF_MASKS = re.compile(r"(_gtFine_labelIds|_labelIds|_labels?|_masks|[_-]mask|_seg|_gt)$", re.IGNORECASE)
+OF_MASKS = re.compile(
+    r"((_gtFine|_gtCoarse)?_label(Train)?Ids|_labels?|_masks|[_-]mask|_seg|_gt)$", re.IGNORECASE
+)
 """What the names of pictures and of masks may end in, beyond what they share."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A folder of pictures, its folder of masks (from the root, with slashes; empty: none), their split."""
-
-    split: str | None
-    pictures: str
-    masks: str
+FIRST = re.compile(r"_labelTrainIds$", re.IGNORECASE)
+"""The ending of the mask that counts where a picture has others, too."""
+NO_MASKS = re.compile(r"(_gtFine|_gtCoarse)_(color|instanceIds|instanceTrainIds)$", re.IGNORECASE)
+"""Pictures that lie among the masks and are none: they are passed over."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
     """Rows of two listings that belong together, ``n 2``; the split and the sub-folders of each pair.
 
-    ``lonely_pictures`` and ``lonely_masks`` are the names of those without a partner.
+    ``lonely_pictures`` and ``lonely_masks`` are the names of those without a partner; ``unlisted`` those of
+    pairs that no list of a split has.
     """
 
     pictures: Listing
@@ -50,6 +44,7 @@ class Pairs:
     below: Sequence[tuple[str, ...]]
     lonely_pictures: Sequence[str]
     lonely_masks: Sequence[str]
+    unlisted: Sequence[str] = ()
 
     def files(self) -> tuple[Files, Files]:
         """Return the paths of the pictures, and those of the masks."""
@@ -77,23 +72,12 @@ class Pairs:
             if names:
                 what = f"1 {kind} has" if len(names) == 1 else f"{len(names)} {kind}s have"
                 yield storable(f"{what} no {other}: left out ({few(names)}).")
-        for listing in (self.pictures, self.masks):
-            yield from map(storable, listing.remark())
-
-
-def find_places(root: str) -> list[Place]:
-    """Return the folders of pictures and masks of a data set, or an empty list when there are none.
-
-    ``root/images`` beside ``root/masks``, with or without split folders inside; or both of them inside of
-    split folders. Raises UsageError where one stands beside several of the other.
-    """
-    if both := _both(root, ""):
-        return _inside(root, *both)
-    splits = [(folder, split) for folder in _folders(root, "") if (split := split_named(folder))]
-    found = [(folder, split, _both(root, f"{folder}/")) for folder, split in splits]
-    if not any(both for _, _, both in found):
-        return []
-    return [Place(split, *(both or (folder, ""))) for folder, split, both in found]
+        if self.unlisted:
+            count = len(self.unlisted)
+            what = "1 picture with a mask is" if count == 1 else f"{count} pictures with masks are"
+            yield storable(f"{what} in no list of ImageSets: left out ({few(self.unlisted)}).")
+        remarks = self.pictures.remark(), self.masks.remark()
+        yield from map(storable, dict.fromkeys(remark for each in remarks for remark in each))
 
 
 def match(root: str, places: Sequence[Place]) -> Pairs:
@@ -105,21 +89,39 @@ def match(root: str, places: Sequence[Place]) -> Pairs:
     named = [place.split for place in places]
     if twice := [place.pictures for place in places if named.count(place.split) > 1]:
         raise VitrailError(f"{root} has several folders for one split: {few(twice)}. Keep one.")
-    pictures, masks = Listing(root), Listing(root)
+    arrays = all(only_arrays(f"{root}/{place.pictures}") for place in places)
+    pictures, masks = Listing(root, arrays, FILES), Listing(root, known=FILES)
     rows: list[tuple[int, int]] = []
     splits: list[str | None] = []
     below: list[tuple[str, ...]] = []
     lonely: tuple[list[str], list[str]] = ([], [])
+    unlisted: list[str] = []
+    listed = read_lists(root) if len(places) == 1 and places[0].split is None else None
     for place in places:
         mine, between = _gather(pictures, place.pictures)
         theirs, _ = _gather(masks, place.masks) if place.masks else ({}, {})
+        if place.pictures == place.masks:
+            mine = {name: row for name, row in mine.items() if not BESIDE.search(bare(name))}
+            theirs = {name: row for name, row in theirs.items() if BESIDE.search(bare(name))}
+        theirs = {name: row for name, row in theirs.items() if not NO_MASKS.search(bare(name))}
         chosen = _match(root, place, mine, theirs)
+        belonging = chosen
+        if listed is not None:
+            split_of = {name: listed.of(bare(name)) for name in chosen}
+            unlisted += [name for name in chosen if split_of[name] is None]
+            chosen = {name: mask for name, mask in chosen.items() if split_of[name]}
         rows += [(mine[name], theirs[mask]) for name, mask in chosen.items()]
-        splits += [place.split] * len(chosen)
+        splits += [place.split if listed is None else listed.of(bare(name)) for name in chosen]
         below += [between[name] for name in chosen]
-        lonely[0].extend(name for name in mine if name not in chosen)
-        used = set(chosen.values())
+        lonely[0].extend(name for name in mine if name not in belonging)
+        used = set(belonging.values())
         lonely[1].extend(name for name in theirs if name not in used)
+    if unlisted and not rows:
+        shown = few([storable(name) for name in unlisted])
+        raise VitrailError(
+            f"{root}: no list of ImageSets has a picture with a mask ({shown}). "
+            "Correct the lists, or move them away."
+        )
     if not rows:
         raise _nothing(root, *lonely)
     return Pairs(
@@ -130,6 +132,7 @@ def match(root: str, places: Sequence[Place]) -> Pairs:
         below=below,
         lonely_pictures=lonely[0],
         lonely_masks=lonely[1],
+        unlisted=unlisted,
     )
 
 
@@ -168,14 +171,14 @@ def _match(root: str, place: Place, pictures: Iterable[str], masks: Iterable[str
     by_stem: dict[str, list[str]] = {}
     by_bare: dict[str, list[str]] = {}
     for name in pictures:
-        stem = _stem(name, place.pictures)
+        stem = _stem(name, place)
         by_stem.setdefault(stem, []).append(name)
         by_bare.setdefault(OF_PICTURES.sub("", stem), []).append(name)
     chosen: dict[str, list[str]] = {}
     for name in masks:
-        stem = _stem(name, place.masks)
-        bare = OF_MASKS.sub("", stem)
-        found = by_stem.get(stem) or by_bare.get(stem) or by_stem.get(bare) or by_bare.get(bare) or []
+        stem = _stem(name, place, masks=True)
+        plain = OF_MASKS.sub("", stem)
+        found = by_stem.get(stem) or by_bare.get(stem) or by_stem.get(plain) or by_bare.get(plain) or []
         if len(found) > 1:
             raise VitrailError(
                 storable(f"{root}: the mask {name} could belong to {few(found)}. Rename all but one.")
@@ -183,6 +186,8 @@ def _match(root: str, place: Place, pictures: Iterable[str], masks: Iterable[str
         if found:
             chosen.setdefault(found[0], []).append(name)
     for name, several in chosen.items():
+        if len(several) > 1 and len(first := [each for each in several if FIRST.search(bare(each))]) == 1:
+            several[:] = first
         if len(several) > 1:
             raise VitrailError(
                 storable(f"{root}: {name} has {len(several)} masks ({few(several, 5)}). Keep one of them.")
@@ -193,69 +198,13 @@ def _match(root: str, place: Place, pictures: Iterable[str], masks: Iterable[str
 def _gather(listing: Listing, folder: str) -> tuple[dict[str, int], dict[str, tuple[str, ...]]]:
     """Add the pictures of a folder to a listing; return the row of each and the folders between."""
     start = len(listing)
-    between = list(listing.gather(folder))
+    between = list(listing.gather("" if folder == "." else folder))
     names, _, _ = listing.columns()
     rows = {os.fsdecode(names.raw(row)): row for row in range(start, len(listing))}
     return rows, dict(zip(rows, between, strict=True))
 
 
-def _stem(name: str, folder: str) -> str:
-    return os.path.splitext(name[len(folder) + 1 :])[0]  # noqa: PTH122, a Path costs ten times as much
-
-
-def _inside(root: str, pictures: str, masks: str) -> list[Place]:
-    """Return a place for each split folder of the two, or one for all."""
-    splits = [{split_named(name): name for name in _folders(root, f"{side}/")} for side in (pictures, masks)]
-    mine, theirs = splits
-    if not mine or None in mine or _direct(root, pictures):
-        return [Place(None, _only(root, pictures), _only(root, masks))]
-    for side, found in ((pictures, mine), (masks, theirs)):
-        if len(found) < len(_folders(root, f"{side}/")) and None not in found:
-            names = _folders(root, f"{side}/")
-            raise VitrailError(f"{root}/{side} has two folders for one split: {few(names, 5)}. Keep one.")
-    places = []
-    for split, name in mine.items():
-        theirs_too = theirs.get(split)
-        places.append(Place(split, f"{pictures}/{name}", f"{masks}/{theirs_too}" if theirs_too else ""))
-    return places
-
-
-def _both(root: str, prefix: str) -> tuple[str, str] | None:
-    """Return the folder of pictures and that of masks below a prefix, or None when there are not both."""
-    sides = []
-    for words in (PICTURES, MASKS):
-        names = [name for name in _folders(root, prefix) if name.lower() in words]
-        sides.append([name for name in names if has_pictures(f"{root}/{prefix}{name}")])
-    if not all(sides):
-        return None
-    for names in sides:
-        if len(names) > 1:
-            raise UsageError(
-                f"{root}/{prefix} has {few(names)}, of which one is wanted. Move the others away."
-            )
-    return f"{prefix}{sides[0][0]}", f"{prefix}{sides[1][0]}"
-
-
-def _only(root: str, folder: str) -> str:
-    """Return the folder, or the only one inside of it that has pictures (``annotations/trimaps``)."""
-    while not _direct(root, folder):
-        inner = [name for name in _folders(root, f"{folder}/") if has_pictures(f"{root}/{folder}/{name}")]
-        if len(inner) != 1:
-            break
-        folder = f"{folder}/{inner[0]}"
-    return folder
-
-
-def _direct(root: str, folder: str) -> bool:
-    with os.scandir(f"{root}/{folder}") as entries:
-        return any(is_picture(entry.name) and not entry.name.startswith(".") for entry in entries)
-
-
-def _folders(root: str, prefix: str) -> list[str]:
-    try:
-        with os.scandir(f"{root}/{prefix}") as entries:
-            return sorted(
-                entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
-            )
-    except OSError as error:
-        raise VitrailError(f"{root}/{prefix} cannot be listed: {error.strerror}.") from None
+def _stem(name: str, place: Place, *, masks: bool = False) -> str:
+    """Return a name below the folder of its side, without its suffix."""
+    folder = place.masks if masks else place.pictures
+    return bare(name if folder == "." else name[len(folder) + 1 :])

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from vitrail.data.decode import decode_upright
 from vitrail.data.names import storable
 from vitrail.draw.explained import explained, explained_sheet
 from vitrail.draw.masks import outlined
@@ -65,8 +64,7 @@ class Keeper:
         several methods also a sheet of them all. Raises Unreadable when the file is gone.
         """
         stem = free_name(storable(Path(file).stem), self._taken)
-        preprocess = self.predictor.contract.preprocess
-        source = decode_upright(file, 3, None, preprocess.max_pixels, preprocess.frames).pixels
+        source = self.predictor.contract.preprocess.original(file)
         lines = []
         for method, each in found.by_method.items():
             picture, heat = f"{stem}.{method}.png", f"{stem}.{method}.npy"

@@ -18,6 +18,7 @@ from vitrail.draw.chart import Axis, Chart
 from vitrail.draw.html import Html, element, embed, join
 from vitrail.draw.mosaic import filter_grid, map_grid
 from vitrail.draw.page import Section, Shown, brand, csv_text, download, facts, figure, gallery, page
+from vitrail.draw.sheet import to_image
 from vitrail.errors import UsageError
 from vitrail.explain import model as inside
 from vitrail.run.explain.explanation import AT_ONCE
@@ -121,7 +122,7 @@ def _beside(canvas: np.ndarray, colours: np.ndarray) -> Image.Image:
     """Return a picture as the model saw it beside its features' colours, cell by cell."""
     scale = max(1, SIDE // max(canvas.shape[:2]))
     size = (canvas.shape[1] * scale, canvas.shape[0] * scale)
-    seen = Image.fromarray(canvas[:, :, 0] if canvas.shape[2] == 1 else canvas).convert("RGB")
+    seen = to_image(canvas).convert("RGB")
     painted = Image.fromarray(np.round(255 * colours).astype(np.uint8))
     both = Image.new("RGB", (2 * size[0] + 8, size[1]), "white")
     both.paste(seen.resize(size, Image.Resampling.NEAREST), (0, 0))
