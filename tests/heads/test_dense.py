@@ -184,6 +184,18 @@ def test_the_score_is_the_mean_logit_where_the_class_is_answered():
     assert head(multi=True).score(output, "floor").tolist() == [3, 3]
 
 
+def test_fixed_pixels_stay_when_the_answer_changes():
+    logits = torch.tensor([[[5.0, 1.0, 0.0, 0.0]], [[0.0, 4.0, 2.0, 0.5]], [[1.0, 0.0, 6.0, 0.0]]])
+    output, module = Pixelwise(logits=logits[None].repeat(2, 1, 1, 1)), head()
+    asked = [Region(label="cat"), Region(label="floor", where="cat", box=(0, 0, 2, 1))]
+    now = module.fixed(output, asked)
+    assert module.score(output, now).equal(module.score(output, asked))
+    flat = Pixelwise(logits=torch.zeros_like(output.logits))
+    flat.logits[:, 1, 0] = torch.tensor([9.0, 8.0, 0.0, 6.0])
+    flat.logits[:, 0, 0] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    assert module.score(flat, now).tolist() == [7, 2]  # the second and the fourth pixel; the second alone
+
+
 def test_the_score_can_be_differentiated():
     logits = drawn(4, 5).requires_grad_()
     head().score(Pixelwise(logits=logits), "dog").sum().backward()

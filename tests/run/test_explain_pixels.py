@@ -10,7 +10,7 @@ import vitrail
 from vitrail.cli import main
 from vitrail.errors import UsageError
 from vitrail.explain import Region, Versus
-from vitrail.run.explain.asked import in_words, on_canvas, pixels_of, settled, together
+from vitrail.run.explain.question import in_words, on_canvas, pixels_of, settled, together
 from vitrail.tasks.segment import Segment
 from vitrail.values import Frame, Mask
 
@@ -130,3 +130,56 @@ def test_the_command_line(run, shapes, tmp_path, capsys):
             drawn.load()
     assert main(["explain", str(run.path), picture, "--box", "50", "0", "60", "9"]) == 2
     assert "has no pixel of a picture 40 high and 40 wide" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def tiled(shapes, tmp_path_factory):
+    """A model that sees windows of 32 pixels of pictures of 40."""
+    return vitrail.train(
+        shapes,
+        task="segment",
+        model="vit-pico4",
+        head="linear",
+        epochs=20,
+        image_size=32,
+        out=tmp_path_factory.mktemp("runs") / "run",
+        options={"train.batch": 8, "train.lr": 3e-3},
+    )
+
+
+def test_of_a_large_picture_the_window_with_the_class_or_around_the_box_is_explained(tiled, shapes, tmp_path):
+    with Image.open(shapes / "test" / "images" / "0.png") as small:
+        large = Image.new("L", (160, 120), 120)
+        large.paste(small, (100, 60))
+    large.save(tmp_path / "large.png")
+    predictor = vitrail.load(tiled.path)
+    (answer,) = predictor(tmp_path / "large.png")
+    seen = {}
+    for about in ("bar", "disc", Region(label=None, box=(104, 64, 112, 74)), Versus("disc", "bar")):
+        (found,) = predictor.explain(tmp_path / "large.png", "saliency", about)
+        assert np.array_equal(found.answer.values, answer.values)
+        assert found.canvas.shape[:2] == (32, 32)
+        top, left = found.frame.origin
+        assert np.array_equal(found.canvas[:, :, 0], np.asarray(large)[top : top + 32, left : left + 32])
+        seen[str(about)] = (
+            pixels_of(about, answer)[top : top + 32, left : left + 32].sum()
+            if isinstance(about, str)
+            else (top, left)
+        )
+    assert seen["bar"] > 0.6 * answer.areas["bar"]
+    assert seen["disc"] > 0.9 * answer.areas["disc"]
+    assert seen[str(Region(label=None, box=(104, 64, 112, 74)))] == (53, 92)
+    with pytest.raises(UsageError, match=r"40 wide and 8 high, and the model sees 32 x 32 pixels at once"):
+        predictor.explain(tmp_path / "large.png", "saliency", Region(label=None, box=(90, 60, 130, 68)))
+
+
+def test_the_window_that_was_explained_is_drawn(tiled, shapes, tmp_path, capsys):
+    words = ["explain", str(tiled.path), str(shapes / "test" / "images" / "0.png"), "--about", "bar"]
+    assert main([*words, "--heads", "--animate", "--method", "saliency", "--out", str(tmp_path / "out")]) == 0
+    (line,) = [
+        json.loads(each) for each in (tmp_path / "out" / "explanations.jsonl").read_text().splitlines()
+    ]
+    assert (line["canvas"], line["frame"]["size"]) == ([32, 32], [40, 40])
+    for name in ("picture", "heads", "animation"):
+        with Image.open(tmp_path / "out" / line[name]) as drawn:
+            drawn.load()

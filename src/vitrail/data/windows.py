@@ -158,6 +158,11 @@ class Windows:
     def __len__(self) -> int:
         return len(self.corners)
 
+    def at(self, corner: Corner) -> View:
+        """Return the window of any corner."""
+        bottom = min(corner[0] + self.preprocess.size[0], self.size[0])
+        return self.preprocess.canvas(self.rows(corner[0], bottom), corner)
+
     def __iter__(self) -> Iterator[View]:
         for top, row in groupby(self.corners, key=lambda corner: corner[0]):
             loaded = self.rows(top, min(top + self.preprocess.size[0], self.size[0]))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -35,12 +35,14 @@ class Region:
 
     ``box`` is left, top, right and bottom in pixels, None for all of them: of the canvas for a head, of the
     picture for who asks a `Predictor`, for whom a ``label`` of None is that of the answer there.
-    ``where`` is the class whose pixels count, ``label`` itself unless it is named.
+    ``where`` is the class whose pixels count, ``label`` itself unless it is named; ``pixels``, bool ``h w``,
+    are those once they are fixed (see `Dense.fixed`).
     """
 
     label: int | str | None
     box: Box | None = None
     where: int | str | None = None
+    pixels: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 About = int | str | Region | Sequence[int | str | Region] | None
@@ -124,14 +126,27 @@ class Dense(nn.Module):
         each = [asked] * len(logits) if isinstance(asked, int | str | Region) else asked
         return torch.stack([self._score(one, what) for one, what in zip(logits, each, strict=True)])
 
+    def fixed(self, output: Pixelwise, about: Sequence[Region]) -> list[Region]:
+        """Return what is asked of each sample with the pixels that count now, whatever becomes of the answer.
+
+        So changed pictures are asked about the same pixels, and scores can be compared.
+        """
+        return [
+            replace(region, pixels=self._pixels(logits.detach(), region))
+            for logits, region in zip(output.logits, about, strict=True)
+        ]
+
     def _score(self, logits: Tensor, about: int | str | Region) -> Tensor:
         region = about if isinstance(about, Region) else Region(label=about)
         column = self._column(region.label)
-        place = column if region.where is None else self._column(region.where)
-        part = logits if region.box is None else _inside(logits, region.box)
-        right = part[place] > 0 if self.multi else part.argmax(dim=0) == place
-        chosen = right | ~right.any()
-        return (part[column] * chosen).sum() / chosen.sum()
+        chosen = self._pixels(logits, region) if region.pixels is None else region.pixels
+        return (logits[column] * chosen).sum() / chosen.sum()
+
+    def _pixels(self, logits: Tensor, region: Region) -> Tensor:
+        place = self._column(region.label if region.where is None else region.where)
+        asked = _inside(logits, region.box)
+        right = asked & (logits[place] > 0 if self.multi else logits.argmax(dim=0) == place)
+        return torch.where(right.any(), right, asked)
 
     def _column(self, label: int | str | None) -> int:
         if label is None:
@@ -187,13 +202,16 @@ def _fit(logits: Tensor, size: Size) -> Tensor:
     return F.interpolate(logits, size=size, mode="bilinear")
 
 
-def _inside(logits: Tensor, box: Box) -> Tensor:
-    """Return the pixels whose middle a box has."""
+def _inside(logits: Tensor, box: Box | None) -> Tensor:
+    """Return the pixels whose middle a box has, bool ``h w``; without a box, all."""
+    if box is None:
+        return torch.ones_like(logits[0], dtype=torch.bool)
+    inside = torch.zeros_like(logits[0], dtype=torch.bool)
     left, top, right, bottom = (max(0, math.ceil(side - 0.5)) for side in box)
-    part = logits[:, top:bottom, left:right]
-    if not part.numel():
+    inside[top:bottom, left:right] = True
+    if not inside.any():
         raise UsageError(f"the box {box} has no pixel of a canvas {tuple(logits.shape[1:])}.")
-    return part
+    return inside
 
 
 def _resample(logits: Tensor, frame: Frame, rows: slice) -> Tensor:

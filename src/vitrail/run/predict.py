@@ -131,7 +131,7 @@ class Predictor:
         waiting: list[tuple[Picture, Views]] = []
         filled = 0
         for picture in pictures:
-            seen = self._views(picture)
+            seen = self.views(picture)
             count = self._room(seen)
             if waiting and count > self.batch:
                 yield waiting
@@ -164,9 +164,10 @@ class Predictor:
 
         ``method`` is one of `vitrail.explain.EXPLAINERS` (None: what suits the model). ``about`` is a class,
         a `vitrail.explain.Versus` of two or, of pixels, a `vitrail.explain.Region`, for all pictures (None:
-        each picture's own answer). ``layer`` is
-        one of `vitrail.explain.layers_of`. With ``trust`` each explanation says how it does beside a map at
-        random and the picture's edges, which asks the model about a hundred times a picture.
+        each picture's own answer). Of a picture that is seen in windows the one around the region is
+        explained, or that with most pixels of the class. ``layer`` is one of `vitrail.explain.layers_of`.
+        With ``trust`` each explanation says how it does beside a map at random and the picture's edges, which
+        asks the model about a hundred times a picture.
 
         Raises UsageError for a method, a layer or a class that there is not, and for a method that is not for
         this model.
@@ -204,14 +205,14 @@ class Predictor:
         for waiting in batched(pictures, size):
             yield [
                 (picture, seen if isinstance(seen, Unreadable) else self._single(picture, seen))
-                for picture, seen in zip(waiting, map(self._views, waiting), strict=True)
+                for picture, seen in zip(waiting, map(self.views, waiting), strict=True)
             ]
 
     def ready(self, canvases: Sequence[tuple[np.ndarray, Frame]]) -> Batch:
         """Return canvases as a batch on the model's device, normalised."""
         return self.engine.ready(batch_of(*zip(*canvases, strict=True)), self.contract.preprocess)
 
-    def _views(self, picture: Picture) -> Views:
+    def views(self, picture: Picture) -> Views:
         """Return what the model sees of a picture, and where, or why it cannot be read."""
         try:
             return look(self.contract.preprocess, source_of(picture), self.overlap)

@@ -17,7 +17,7 @@ from vitrail.draw.sheet import Pixels
 from vitrail.errors import UsageError
 from vitrail.explain.about import ask, of_sample
 from vitrail.explain.faithfulness import HEAT, Judge, Trust
-from vitrail.run.explain.asked import in_words, on_canvas, settled, together
+from vitrail.run.explain.question import Seen, fixed, in_words, on_canvas, see, settled, together
 from vitrail.values import Answer, Batch, Frame, Heat, Label, Mask
 
 if TYPE_CHECKING:
@@ -99,25 +99,42 @@ def explain_each(
     explanation; a method that the model does not allow is refused. Raises UsageError for a class that there
     is not.
     """
-    for loaded in predictor.batches(pictures, min(predictor.batch, AT_ONCE)):
-        good = [found for _, found in loaded if not isinstance(found, Unreadable)]
+    for waiting in _seen(predictor, pictures, about):
+        good = [found for _, found in waiting if not isinstance(found, Unreadable)]
         explained = iter(_explain(predictor, good, explainers, about, layer, judge) if good else ())
-        for picture, found in loaded:
+        for picture, found in waiting:
             yield picture, found if isinstance(found, Unreadable) else next(explained)
+
+
+def _seen(
+    predictor: Predictor, pictures: Iterable[Picture], about: Any
+) -> Iterator[list[tuple[Picture, Seen | Unreadable]]]:
+    """Look at pictures, some at a time; one that is seen in windows, and so may be large, ends a batch."""
+    waiting: list[tuple[Picture, Seen | Unreadable]] = []
+    for picture in pictures:
+        found = see(predictor, picture, about)
+        waiting.append((picture, found))
+        large = isinstance(found, Seen) and found.answer is not None
+        if large or len(waiting) == min(predictor.batch, AT_ONCE):
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
 
 
 def _explain(
     predictor: Predictor,
-    good: Sequence[tuple[np.ndarray, Frame]],
+    good: Sequence[Seen],
     explainers: Mapping[str, Explainer],
     about: Any,
     layer: str | None,
     judge: Judge | None,
 ) -> list[Explained]:
     """Explain one batch of canvases."""
-    model, canvases = predictor.model, [canvas for canvas, _ in good]
-    batch = predictor.ready(good)
-    answers = model.answer(batch)
+    batch = predictor.ready([(each.canvas, each.frame) for each in good])
+    answers = [
+        each.answer or answer for each, answer in zip(good, predictor.model.answer(batch), strict=True)
+    ]
     question, told = _question(predictor, batch, answers, about)
     heats, refused = ask_methods(predictor, batch, explainers, question)
     trusts = _judge(judge, predictor, batch, heats, question) if judge else {}
@@ -128,8 +145,8 @@ def _explain(
                     answer=answers[index],
                     about=told[index],
                     heat=maps[index],
-                    canvas=canvases[index],
-                    frame=good[index][1],
+                    canvas=good[index].canvas,
+                    frame=good[index].frame,
                     layer=layer,
                     trust=trusts[name][index] if name in trusts else None,
                 )
@@ -149,7 +166,9 @@ def _question(
     masks = [answer for answer in answers if isinstance(answer, Mask)]
     if masks:
         told = [settled(about, answer, task.about) for answer in masks]
-        return together([on_canvas(*each) for each in zip(told, batch.frames, strict=True)]), told
+        asked = together([on_canvas(*each) for each in zip(told, batch.frames, strict=True)])
+        with torch.no_grad():
+            return fixed(predictor.model.head, predictor.model.outputs(batch), asked), told
     with torch.no_grad():
         question = ask(predictor.model, batch, about)[1]
     return question, [of_sample(question, index) for index in range(len(answers))]

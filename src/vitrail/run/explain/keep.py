@@ -11,16 +11,16 @@ import numpy as np
 from PIL import Image
 
 from vitrail.data.names import storable
-from vitrail.draw.explained import explained, explained_sheet
-from vitrail.draw.masks import outlined
+from vitrail.draw.explained import explained, explained_sheet, large
+from vitrail.draw.masks import enlarged, outlined
 from vitrail.draw.mosaic import animation
 from vitrail.draw.sheet import Pixels, to_image
 from vitrail.explain import EXPLAINERS
 from vitrail.explain.faithfulness import BASELINES, HEAT, MEASURES, Trust
 from vitrail.run.content import percent
-from vitrail.run.explain.asked import in_words, pixels_of
 from vitrail.run.explain.depth import by_head, through_depth
 from vitrail.run.explain.explanation import Explained, Explanation
+from vitrail.run.explain.question import in_words, pixels_of
 from vitrail.run.files import write_atomic
 from vitrail.values import Answer, Frame, Label, Mask
 
@@ -137,13 +137,16 @@ def seen_of(source: Pixels, found: Explanation) -> tuple[Pixels, Frame]:
 
     Of a picture that was seen in windows it is the window. Pixels that are explained have an outline.
     """
-    window, answer = window_of(found), found.answer
-    if isinstance(answer, Mask):
-        source = outlined(source, pixels_of(found.about, answer))
-    if window is None:
+    answer, window = found.answer, window_of(found)
+    if not isinstance(answer, Mask):
         return source, found.frame
-    left, top, right, bottom = window
-    return to_image(source).crop(window), Frame(size=(bottom - top, right - left))
+    layer, frame = pixels_of(found.about, answer), found.frame
+    if window is not None:
+        left, top, right, bottom = window
+        source = source.crop(window) if isinstance(source, Image.Image) else source[top:bottom, left:right]
+        layer, frame = layer[top:bottom, left:right], Frame(size=(bottom - top, right - left))
+    image, frame = large(to_image(source), frame)
+    return outlined(image, enlarged(layer, image.width // layer.shape[1])), frame
 
 
 def window_of(found: Explanation) -> tuple[int, int, int, int] | None:

@@ -1,17 +1,77 @@
-"""What is asked about pixels: of people in pixels of a picture, of a model in those of its canvas."""
+"""What is asked about pixels: by people in pixels of a picture, of a model in those of its canvas."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vitrail.contracts import Task
+from vitrail.data.faults import Unreadable
+from vitrail.data.windows import Windows, fullest
 from vitrail.errors import UsageError
 from vitrail.explain import Region, Versus
 from vitrail.heads.dense import Box
 from vitrail.values import Frame, Mask, Size
+
+if TYPE_CHECKING:
+    from vitrail.run.asked import Picture
+    from vitrail.run.predict import Predictor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a model sees, uint8 ``h w c``, and where that lies on the picture.
+
+    Of a picture that is larger than that there is the ``answer`` to all of it.
+    """
+
+    canvas: np.ndarray
+    frame: Frame
+    answer: Mask | None = None
+
+
+def see(predictor: Predictor, picture: Picture, about: Any) -> Seen | Unreadable:
+    """Return what is looked at of a picture to explain its answer, or why it cannot be read.
+
+    Of one that is seen in windows, that is the window around the region that is asked about, or the one that
+    has most pixels of the class. Raises UsageError for a region that is larger than a window.
+    """
+    views = predictor.views(picture)
+    if isinstance(views, Unreadable):
+        return views
+    if not isinstance(views, Windows) or len(views) == 1:
+        canvas, frame = next(iter(views))
+        return Seen(canvas=canvas, frame=frame)
+    answer = next(answer for _, answer in predictor.stream([picture]))
+    if not isinstance(answer, Mask):
+        assert isinstance(answer, Unreadable), "what is seen in windows is answered by pixels"
+        return answer
+    task: Task = predictor.contract.task
+    canvas, frame = views.at(corner_of(settled(about, answer, task.about), answer, views.preprocess.size))
+    return Seen(canvas=canvas, frame=frame, answer=answer)
+
+
+def corner_of(about: Any, answer: Mask, window: Size) -> tuple[int, int]:
+    """Return the upper left corner (y, x) of the window in which pixels are explained."""
+    region = about.a if isinstance(about, Versus) else about
+    if not isinstance(region, Region) or region.box is None:
+        rows, columns = fullest(pixels_of(about, answer), window)
+        return rows.start, columns.start
+    left, top, right, bottom = region.box
+    if right - left > window[1] or bottom - top > window[0]:
+        raise UsageError(
+            f"the box is {right - left:g} wide and {bottom - top:g} high, and the model sees {window[1]} x "
+            f"{window[0]} pixels at once: ask about a part of it."
+        )
+    wanted = (top + bottom - window[0]) / 2, (left + right - window[1]) / 2
+    y, x = (
+        round(min(max(0, start), max(0, side - length)))
+        for start, side, length in zip(wanted, answer.size, window, strict=True)
+    )
+    return y, x
 
 
 def settled(about: Any, answer: Mask, usual: Callable[[Mask], str]) -> Any:
@@ -42,6 +102,13 @@ def together(asked: Sequence[Any]) -> Any:
     if isinstance(asked[0], Versus):
         return Versus([each.a for each in asked], [each.b for each in asked])
     return [*asked]
+
+
+def fixed(head: Any, output: Any, asked: Any) -> Any:
+    """Return what a batch is asked, about the pixels that count now, whatever becomes of the pictures."""
+    if isinstance(asked, Versus):
+        return Versus(head.fixed(output, asked.a), head.fixed(output, asked.b))
+    return head.fixed(output, asked)
 
 
 def pixels_of(about: Any, answer: Mask) -> np.ndarray:
