@@ -11,7 +11,7 @@ from vitrail.data.augment import Augment
 from vitrail.data.lay import canvas_mask, nearest, with_mask
 from vitrail.data.mix import mixed
 from vitrail.data.preprocess import Preprocess
-from vitrail.data.windows import corners, fullest, views, views_for
+from vitrail.data.windows import corners, fullest, views_for, windows_of
 from vitrail.errors import VitrailError
 from vitrail.values import IGNORED, Batch
 
@@ -208,6 +208,6 @@ def test_the_fullest_window_is_found():
 def test_views_are_counted_without_looking():
     tiled = Preprocess(size=(32, 32), fit="tile")
     sizes = [(32, 32), (70, 40), (20, 10)]
-    counted = [len(views(tiled, tiled.load(np.zeros((*size, 3), np.uint8)))) for size in sizes]
+    counted = [len(windows_of(tiled, tiled.load(np.zeros((*size, 3), np.uint8)))) for size in sizes]
     assert views_for(sizes, tiled) == pytest.approx(np.mean(counted))
     assert views_for(sizes, Preprocess(size=(32, 32))) == 1

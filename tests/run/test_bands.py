@@ -54,7 +54,7 @@ def test_five_channels_are_segmented(tmp_path, capsys):
     assert run.recipe().data.range == tuple(contract["range"])
     assert "becomes black to white, a range for each channel" in run.report.read_text()
     files = sorted(map(str, (data / "test/images").iterdir()))
-    main(["predict", str(run.path), *files, "--out", str(tmp_path / "answers")])
+    assert main(["predict", str(run.path), *files, "--out", str(tmp_path / "answers")]) == 0
     capsys.readouterr()
     assert np.asarray(Image.open(tmp_path / "answers/0.mask.png")).shape == (32, 40)
     assert np.asarray(Image.open(tmp_path / "answers/0.overlay.png")).shape == (32, 40, 3)

@@ -132,7 +132,7 @@ def test_the_overlap_is_asked_for_and_checked():
             overlap_of(tile, wanted)
     with pytest.raises(UsageError, match="whole pictures"):
         overlap_of(pad, 8)
-    few, many = (predictor(overlap=overlap)._views(PICTURE) for overlap in (0, 96))
+    few, many = (predictor(overlap=overlap).views(PICTURE) for overlap in (0, 96))
     assert len(many) > 4 * len(few)
     assert EvaluateWords(run="run").overlap is None
 
@@ -210,12 +210,12 @@ def test_pictures_in_colours_are_reduced(files, monkeypatch):
     values[100:200] = 1
     mask = Mask(names=NAMES, values=values, source=0)
     for path in (large, again):
-        picture, smaller = kept_masks.reduced(str(path), mask)
+        picture, smaller = kept_masks.reduced(str(path), mask, Preprocess(size=(32, 32)))
         assert picture.shape == (118, 160, 3)
         assert smaller.size == (118, 160)
         assert np.array_equal(picture, np.asarray(Image.fromarray(PICTURE).reduce(3)))
         assert np.array_equal(smaller.values[:-1], values[1:-1:3, 1::3])
-    keeper = kept_masks.MaskKeeper(folder=large.parent / "out")
+    keeper = kept_masks.MaskKeeper(folder=large.parent / "out", preprocess=Preprocess(size=(32, 32)))
     told = keeper.keep(str(large), "large.tif", mask)
     with Image.open(keeper.folder / told["overlay"]) as overlay:
         assert overlay.size == (160, 118)

@@ -41,7 +41,6 @@ vitrail explain run new/ --method grad-cam --trust --out why
 vitrail explain run cat.jpg --method all
 vitrail explain run cat.jpg --heads --animate
 vitrail explain run --inside
-vitrail explain run cat.jpg --about lynx
 vitrail explain run cat.jpg --about cat --rather-than lynx
 vitrail explain nuclei slide.tif --about nucleus --box 120 80 260 200    # why these pixels are nucleus
 vitrail explain run --list-layers

@@ -121,8 +121,10 @@ def reduced(source: Source, mask: Mask, preprocess: Preprocess) -> tuple[np.ndar
     times = math.ceil(math.sqrt(height * width / SHOWN))
     limit = max(MAX_PIXELS, height * width)  # what was answered was not too large
     channels, span = 3 if preprocess.channels == 1 else preprocess.channels, preprocess.range
-    plain = Preprocess(size=mask.size, fit="tile", max_pixels=limit, range=span)
-    regions = open_regions(source, plain) if channels == 3 else None
+    regions = None
+    if channels == 3:
+        plain = Preprocess(size=mask.size, fit="tile", max_pixels=limit, range=span)
+        regions = open_regions(source, plain)
     if regions is None:
         small = decode_upright(source, channels, max_pixels=limit, span=span, times=times).pixels
     else:
