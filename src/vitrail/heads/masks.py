@@ -22,9 +22,6 @@ from vitrail.nn.norm import layer_norm
 from vitrail.nn.positions import SinePositions
 from vitrail.values import Features, Given
 
-LIKENESS = 64
-"""Features by which classes and the parts of places are compared."""
-
 
 class Masks(nn.Module):
     """Class tokens beside the places of a level, through blocks; the likeness of the two are the scores.
@@ -32,8 +29,7 @@ class Masks(nn.Module):
     A place has the features of the level, and of all coarser ones where it lies. ``enter`` brings them to the
     blocks' width; ``positions`` are None where places know already where they lie. The likeness is a cosine,
     times a learned sharpness. The paper normalises it over the classes instead, which leaves nothing of one
-    class and the mere sign of a difference of two. Each place stands for ``parts`` x ``parts`` smaller ones:
-    in the paper, for itself.
+    class and the mere sign of a difference of two.
     """
 
     def __init__(
@@ -46,16 +42,13 @@ class Masks(nn.Module):
         encoder: Encoder,
         width: int,
         classes: int,
-        parts: int,
     ) -> None:
         super().__init__()
         self.level, self.stride = level, stride
         self.enter, self.positions, self.encoder = enter, positions, encoder
         self.classes = nn.Parameter(torch.empty(classes, width))
         nn.init.trunc_normal_(self.classes, std=0.02)
-        self.parts = parts
-        self.of_place = nn.Linear(width, parts**2 * LIKENESS, bias=False)
-        self.of_class = nn.Linear(width, LIKENESS, bias=False)
+        self.of_place, self.of_class = (nn.Linear(width, width, bias=False) for _ in range(2))
         self.sharpness, self.bias = nn.Parameter(torch.tensor(10.0)), nn.Parameter(torch.zeros(classes))
 
     def forward(self, features: Features, given: Given) -> Pixelwise:
@@ -72,13 +65,11 @@ class Masks(nn.Module):
         tokens = torch.cat([places, repeat(self.classes, "c d -> b c d", b=len(places))], dim=1)
         tokens = self.encoder(tokens, self._visible(given.valid, (height, width)))
         split = height * width
-        near = rearrange(self.of_place(tokens[:, :split]), "b n (p d) -> b (n p) d", d=LIKENESS)
+        near = F.normalize(self.of_place(tokens[:, :split]), dim=-1)
         asked = F.normalize(self.of_class(tokens[:, split:]), dim=-1)
-        scores = self.sharpness * F.normalize(near, dim=-1) @ asked.mT + self.bias
-        logits = rearrange(
-            scores, "b (h w p q) c -> b c (h p) (w q)", h=height, w=width, p=self.parts, q=self.parts
-        )
-        return Pixelwise(logits=enlarge(logits, self.stride / self.parts, canvas(given)))
+        scores = self.sharpness * near @ asked.mT + self.bias
+        logits = rearrange(scores, "b (h w) c -> b c h w", h=height)
+        return Pixelwise(logits=enlarge(logits, self.stride, canvas(given)))
 
     def _visible(self, valid: Tensor | None, grid: tuple[int, int]) -> Tensor | None:
         """Return which tokens may be looked at: places with a valid pixel, and every class."""
@@ -101,8 +92,6 @@ class MasksConfig(DenseConfig):
     """Blocks through which places and classes go together."""
     stride: int = 16
     """How many pixels a place has a side, at most: less is finer and slower."""
-    parts: int = 4
-    """Into how many parts a side each place is divided (1: none, as in the paper, and coarser)."""
     width: int | None = None
     """Features of a token (default: a Transformer's own, else the level's channels, from 64 to 384)."""
     heads: int | None = None
@@ -112,10 +101,9 @@ class MasksConfig(DenseConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        counts = self.depth, self.stride, self.parts, self.width or 1, self.heads or 1
-        if min(counts) < 1 or not 0 <= self.dropout < 1:
+        if min(self.depth, self.stride, self.width or 1, self.heads or 1) < 1 or not 0 <= self.dropout < 1:
             raise UsageError(
-                "depth, stride, parts, width and heads are 1 or more, dropout is a share below 1."
+                "depth, stride, width and heads are at least 1, dropout is a share from 0 to below 1."
             )
 
     def build(self, backbone: Any, classes: Sequence[str], multi: bool = False) -> Dense:
@@ -135,7 +123,6 @@ class MasksConfig(DenseConfig):
             encoder=Encoder((self._block(width) for _ in range(self.depth)), layer_norm(width)),
             width=width,
             classes=len(classes),
-            parts=self.parts,
         )
         return self.head(net.apply(INITS["xavier"]), classes, multi=multi)
 
