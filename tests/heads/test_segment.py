@@ -1,11 +1,14 @@
 """Every head for pixels on every kind of backbone: shapes, learning, and what each is known for."""
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitrail.backbones import configure
 from vitrail.errors import UsageError
+from vitrail.explain import EXPLAINERS, Region
 from vitrail.heads import HEADS
 from vitrail.heads.dpt import DPTConfig
 from vitrail.heads.fcn import FCNConfig
@@ -70,6 +73,41 @@ def test_every_head_learns_on_every_backbone(name, backbone, channels, multi):
     for answer in network.answer(seen.with_(frames=frames)):
         assert answer.values.shape == ((3, 50, 60) if multi else (50, 60))
     assert network.score(seen, None).shape == (2,)
+
+
+class Plain(nn.Module):
+    """A network as an exported file has it: pixels to logits."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels):
+        return self.network.outputs(Batch(keys=("", ""), pixels={"image": pixels})).logits
+
+
+@pytest.mark.parametrize("backbone", SIZES)
+@pytest.mark.parametrize("name", SEGMENT)
+def test_every_pair_is_exported_and_explained(name, backbone):
+    size = SIZES[backbone]
+    network, seen = model(backbone, SEGMENT[name](), size).eval(), batch(size)
+    whole, pixels = Plain(network), seen.pixels["image"]
+    with torch.no_grad():
+        exported = torch.export.export(whole, (pixels,)).module()(pixels)
+        assert exported.shape == (2, 3, *size)
+        torch.testing.assert_close(exported, whole(pixels), atol=1e-4, rtol=1e-4)
+    for heat in EXPLAINERS["saliency"]()(network, seen, ["cat", Region(label="dog", box=(2, 2, 9, 9))]):
+        assert heat.values.shape == size
+        assert np.isfinite(heat.values).all()
+        assert heat.values.max() > 0
+
+
+@pytest.mark.parametrize("name", SEGMENT)
+def test_every_head_learns_on_inception(name):
+    size = (75, 83)
+    network = model("inception_v3", SEGMENT[name](), size)
+    losses = train(network, batch(size), steps=4, lr=RATES.get(name, 3e-3))
+    assert losses[-1] < 0.95 * losses[0], losses
 
 
 @pytest.mark.parametrize("up", ["nearest", "transposed", "unpool"])
