@@ -297,6 +297,19 @@ def test_numbered_objects(tmp_path, values, make):
     assert open_data(tmp_path, ReaderOptions(masks="instances")).classes == ("background", "cell")
 
 
+def test_numbered_objects_of_which_two_classes_are_named(tmp_path, make):
+    values = (np.arange(48, dtype=np.uint16) * 3).reshape(SIZE)
+    make(tmp_path, a=values)
+    (tmp_path / "classes.txt").write_text("ground\nnucleus")
+    table = open_data(tmp_path)
+    assert table.classes == ("ground", "nucleus")
+    assert (table.masks[0] == (values != 0)).all()
+    assert "each of which is 'nucleus'" in table.notes[0]
+    (tmp_path / "classes.txt").write_text("ground\nnucleus\nother")
+    with pytest.raises(VitrailError, match="is the number of none of the 3 classes"):
+        open_data(tmp_path)
+
+
 def test_many_numbers_with_gaps_are_classes(tmp_path, make):
     values = np.array([(3 * i) % 150 for i in range(48)], np.uint8).reshape(SIZE)
     assert len(open_data(make(tmp_path, a=values)).classes) == 142
