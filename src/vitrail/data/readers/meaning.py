@@ -103,9 +103,9 @@ def _kind(
             return "binary"
         if found <= {0, 1} and count <= 2:
             return "binary"
-    if named is not None and named.kind == "order" and count <= 2 and len(found) > MANY:
-        if any(look.deep for look in looks):  # sixteen bits and many numbers, for two names
-            return "instances"
+    two = named is not None and named.kind == "order" and count <= 2
+    if two and len(found) > MANY and any(look.deep for look in looks):  # sixteen bits, for two names
+        return "instances"
     if named is None:
         if max(found) > IGNORED:
             return "instances"
