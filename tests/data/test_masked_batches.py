@@ -99,5 +99,5 @@ def test_windows_by_the_pictures():
     assert windows_for((512, 256), (128, 128)) == 8
     assert windows_for((100, 100), (128, 128)) == 1
     assert windows_for((128, 512), (128, 128)) == 4
-    assert overlap_of(Preprocess(size=(128, 256), fit="tile")) == 32
+    assert overlap_of(Preprocess(size=(128, 256), fit="tile")) == 16
     assert corners((128, 128), (128, 128), 32) == [(0, 0)]

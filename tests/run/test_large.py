@@ -126,7 +126,7 @@ def test_seams_where_a_pixel_may_be_of_many_classes():
 
 def test_the_overlap_is_asked_for_and_checked():
     tile, pad = Preprocess(size=(64, 96), fit="tile"), Preprocess(size=(64, 96), fit="pad")
-    assert [overlap_of(tile), overlap_of(tile, 0), overlap_of(tile, 63), overlap_of(pad)] == [16, 0, 63, 16]
+    assert [overlap_of(tile), overlap_of(tile, 0), overlap_of(tile, 63), overlap_of(pad)] == [8, 0, 63, 8]
     for wanted in (-1, 64):
         with pytest.raises(UsageError, match=rf"--overlap {wanted}: windows of 64 x 96 pixels share 0 to 63"):
             overlap_of(tile, wanted)

@@ -65,7 +65,7 @@ class PredictWords(Common):
     merge: int = 0
     """Tokens that each layer of a Vision Transformer merges with others like them: faster (0: none)."""
     overlap: int | None = None
-    """Pixels that windows of a large picture share with the next (default: a quarter of their side)."""
+    """Pixels that windows of a large picture share with the next (default: an eighth of their side)."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
     offline: bool = False

@@ -42,7 +42,7 @@ class Loader:
     With ``masked`` samples come with their masks: in training ``collate`` gets ``mask`` too, uint8
     ``b k h w`` on the canvas, else they are the ``truths``, as the originals have them. Where the canvas is a
     window (``fit`` "tile"), an epoch of training sees ``windows`` of each picture, somewhere; who asks for
-    answers gets windows that cover it, with an ``overlap`` (None: a quarter), cut out when they are answered.
+    answers gets windows that cover it, with an ``overlap`` (None: an eighth), cut out when they are answered.
 
     Training (``augment`` with ``shuffle``) wants two pictures a batch, because batch normalisation has no
     variance of one: a last batch of one goes into the batch before it, and a batch of which one picture is

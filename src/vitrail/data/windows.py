@@ -85,13 +85,13 @@ def windows_for(pictures: Size, canvas: Size) -> int:
 
 
 def overlap_of(preprocess: Preprocess, wanted: int | None = None) -> int:
-    """Return how many pixels neighbours share at least, unless told otherwise: a quarter of a side.
+    """Return how many pixels neighbours share at least, unless told otherwise: an eighth of a side.
 
     Raises UsageError for as many as a window has, or more, and for a network that sees no windows.
     """
     side = min(preprocess.size)
     if wanted is None:
-        return side // 4
+        return side // 8
     if preprocess.fit != "tile":
         raise UsageError(
             f"--overlap {wanted}: this model sees whole pictures (fit {preprocess.fit}), not windows of them."

@@ -74,7 +74,7 @@ def evaluate(
     Other data that names parts is measured on its test part unless ``split`` says otherwise. ``options`` name
     its columns; the run's own data is read as it was for training. With ``merge`` so many tokens are merged
     in each layer, which is faster: measured is what that costs. Windows of a picture share ``overlap`` pixels
-    with the next (None: a quarter of their side). Raises UsageError for a part that is not
+    with the next (None: an eighth of their side). Raises UsageError for a part that is not
     there, and VitrailError for one without a picture or with classes that the model does not know.
     """
     progress = progress or Silent()

@@ -35,9 +35,9 @@ class Predictor:
     """A trained model that answers pictures exactly as it was measured.
 
     Called with one picture or many: paths, encoded bytes, arrays ``h w [c]``, or Pillow pictures. Many
-    are answered in batches of ``batch``. Windows of a picture share ``overlap`` pixels with the next (None: a
-    quarter of their side). Without ``scores`` masks do not say how sure they are, which takes two bytes a
-    pixel.
+    are answered in batches of ``batch``. Windows of a picture share ``overlap`` pixels with the next (None:
+    an eighth of their side). Without ``scores`` masks do not say how sure they are, which takes two bytes
+    a pixel.
     """
 
     contract: Contract
@@ -241,7 +241,7 @@ def load(
     """Load a trained run folder, ready to answer pictures, or somebody else's classifier by its name.
 
     With ``merge`` so many tokens are merged in each layer of a Vision Transformer, which is faster. Windows
-    of a picture share ``overlap`` pixels with the next (None: a quarter of their side). Without ``scores``
+    of a picture share ``overlap`` pixels with the next (None: an eighth of their side). Without ``scores``
     masks do not say how sure they are, which takes two bytes a pixel.
     """
     return Predictor.load(run, device=device, merge=merge, overlap=overlap, scores=scores, offline=offline)
