@@ -1,6 +1,6 @@
 """Several drawings on a photograph: a mask of classes, and each object's own mask and box, known exactly.
 
-    python benchmarks/scenes.py FOLDER [--pictures 2000] [--size 128] [--most 4]
+    python benchmarks/scenes.py FOLDER [--pictures 6000] [--size 128] [--most 4]
 
 Writes ``FOLDER/main`` (``train``, ``val`` and ``test``), ``FOLDER/unseen/test`` (drawings that are in no
 training picture) and ``FOLDER/other-style/test`` (the characters as others draw them): ``images`` and
@@ -32,6 +32,8 @@ TEN: dict[str, tuple[str, Codes]] = KINDS | {
 """The classes."""
 SIDES = 0.25, 0.5
 """The longer side of a drawing as a share of the canvas, least and greatest."""
+HELD = 200, 500
+"""Pictures to choose by, and of each test."""
 HIDDEN, TRIES = 0.3, 20
 """No drawing hides more of another one; one that finds no such place is left out."""
 
@@ -82,15 +84,15 @@ def scene(workshop: Workshop, number: int, most: int) -> Scene:
 def write(
     folder: Path, emoji: Path, other: Path, *, pictures: int, size: int, most: int, seed: int = 0
 ) -> None:
-    """Write all parts: so many training pictures, a tenth of that to choose by, a quarter for each test."""
+    """Write all parts: so many training pictures, and fewer to choose by and for each test (see `HELD`)."""
     behind = {training: backgrounds(training=training) for training in (True, False)}
     seen, unseen = (drawings(emoji, unseen=each, kinds=TEN) for each in (False, True))
     parts = {
         "main/train": (seen, True, pictures),
-        "main/val": (seen, False, pictures // 10),
-        "main/test": (seen, False, pictures // 4),
-        "unseen/test": (unseen, False, pictures // 4),
-        "other-style/test": (drawings(other, unseen=False, kinds=TEN), False, pictures // 4),
+        "main/val": (seen, False, min(HELD[0], pictures)),
+        "main/test": (seen, False, min(HELD[1], pictures)),
+        "unseen/test": (unseen, False, min(HELD[1], pictures)),
+        "other-style/test": (drawings(other, unseen=False, kinds=TEN), False, min(HELD[1], pictures)),
     }
     for place, (part, (objects, training, count)) in enumerate(parts.items()):
         shop = Workshop(drawings=objects, backgrounds=behind[training], size=size, seed=seed, part=place)
@@ -109,7 +111,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--pictures", type=int, default=6000)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--most", type=int, default=4, help="drawings on a picture, at most")
     arguments = parser.parse_args()

@@ -43,7 +43,7 @@ def prepare(recipe: Mapping[str, Any]) -> None:
     if ROOT / recipe["where"] == SCENES / "main" and not SCENES.exists():
         fresh = SCENES.with_suffix(".part")  # whole, or not at all
         data = ROOT / ".data"
-        scenes.write(fresh, data / "emoji", data / "emoji-twitter", pictures=2000, size=128, most=4)
+        scenes.write(fresh, data / "emoji", data / "emoji-twitter", pictures=6000, size=128, most=4)
         fresh.rename(SCENES)
 
 

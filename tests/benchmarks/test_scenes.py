@@ -63,9 +63,9 @@ def test_the_folders_are_a_data_set(scenes, tmp_path):
     scenes.write(tmp_path, *EMOJI, pictures=20, size=48, most=3)
     reader = open_data(str(tmp_path / "main"), ReaderOptions())
     assert reader.classes == ("background", *scenes.TEN)
-    assert {name: len(part) for name, part in reader.splits().items()} == {"train": 20, "val": 2, "test": 5}
+    assert {name: len(part) for name, part in reader.splits().items()} == {"train": 20, "val": 20, "test": 20}
     for folder in ("unseen", "other-style"):
-        assert len(open_data(str(tmp_path / folder), ReaderOptions()).splits()["test"]) == 5
+        assert len(open_data(str(tmp_path / folder), ReaderOptions()).splits()["test"]) == 20
 
 
 @pytest.mark.data("emoji")

@@ -105,7 +105,7 @@ def test_windows_answer_as_the_whole_picture(overlap, reach):
 def test_seams_are_none_for_those_and_some_for_others():
     shown = Samples(PICTURE, PICTURE[:128, :128], b"nothing", PICTURE.transpose(1, 0, 2))
     preprocess = Preprocess(size=(128, 128), fit="tile")
-    near = measure_seams(Convolutions(6), shown, ENGINE, preprocess)
+    near = measure_seams(Convolutions(6), shown, ENGINE, preprocess, overlap=32)
     assert near.pictures == 2
     assert near.probability < 1e-5
     assert near.changed < 1e-3
@@ -120,7 +120,7 @@ def test_seams_are_none_for_those_and_some_for_others():
 def test_seams_where_a_pixel_may_be_of_many_classes():
     network, preprocess = Convolutions(6), Preprocess(size=(128, 128), fit="tile")
     network.head.multi = True
-    assert measure_seams(network, Samples(PICTURE), ENGINE, preprocess).probability < 1e-5
+    assert measure_seams(network, Samples(PICTURE), ENGINE, preprocess, overlap=32).probability < 1e-5
     assert measure_seams(network, Samples(PICTURE), ENGINE, preprocess, overlap=0).probability > 1e-5
 
 
