@@ -34,6 +34,7 @@ A folder of pictures becomes a trained, measured and reported vision model.
 Examples:
   vitrail demo
   vitrail train pictures/ --model vit-s16 --epochs 50 --out run
+  vitrail train slides/ --task segment --out nuclei      # a class for every pixel
   vitrail train --resume run
   vitrail compare pictures/ --models vit-s16 resnet50 --seeds 5
   vitrail evaluate run

@@ -72,6 +72,8 @@ def export(
     if place.exists() or place.is_symlink():
         raise UsageError(f"{place} exists. Choose another --out.")
     contract = read_contract(folder)
+    if contract.task.masked:
+        raise UsageError(f"{folder}: {format} has no layout for heads that answer pixels, so this run stays.")
     trained = Trained(contract=contract, model=load_model(folder, contract))
     with drafted(place) as draft:
         architecture = FORMATS[format].write(trained, draft)

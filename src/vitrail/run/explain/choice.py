@@ -26,6 +26,11 @@ relevance depends more on what was learned. On a Swin saliency is far ahead of m
 Grad-CAM is ahead of LayerCAM on one (5.4 against 4.2) and behind it on the other (2.9 against 4.2)."""
 
 
+OF_PIXELS: Sequence[str] = ("saliency", "occlusion")
+"""The same where pixels are answered. Layers and attention far from the pixels do not say which of them one
+hangs on: a U-Net brings that along from its finest levels, and LayerCAM at the last of all is often empty."""
+
+
 def kind_of(model: Vision) -> str:
     """Return which of the kinds of `PREFERRED` a model's backbone is."""
     if hasattr(model.backbone, "attention"):
@@ -37,7 +42,7 @@ def kind_of(model: Vision) -> str:
 
 def preferred(model: Vision) -> Sequence[str]:
     """Return the names of methods that suit a model, the best first."""
-    return PREFERRED[kind_of(model)]
+    return OF_PIXELS if model.head.levels else PREFERRED[kind_of(model)]
 
 
 def default_method(model: Vision) -> str:
