@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
@@ -217,3 +218,13 @@ def test_typed_badly(text):
 def test_areas_are_told_in_units_that_suit(area, shown):
     assert in_area(area) == shown
     assert area_unit([0.0, area])[0] == shown.split()[1]
+
+
+def test_bands_bring_their_pixel_size(tmp_path):
+    path = str(tmp_path / "bands.tif")
+    pixels = np.zeros((20, 30, 5), np.uint16)
+    words = {"photometric": "minisblack", "planarconfig": "contig", "resolution": (20000, 20000)}
+    tifffile.imwrite(path, pixels, resolutionunit="CENTIMETER", **words)
+    assert decode_upright(path, 5).pixel_size == pytest.approx(0.5e-6)
+    loaded = Preprocess(size=(16, 16), channels=5, fit="tile").load(path)
+    assert loaded.pixel_size == pytest.approx(0.5e-6)

@@ -145,3 +145,13 @@ def test_what_is_wrong_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[: offset + 10])
     with pytest.raises(Unreadable, match=r"picture\.tif: cut off"):
         found.rows(180, 203)
+
+
+def test_channels_that_are_pages_are_read_together(tmp_path):
+    path = str(tmp_path / "stack.tif")
+    stack = np.stack([PICTURE[:, :, 0], PICTURE[:, :, 1], PICTURE[:, :, 2], PICTURE[:, :, 0], GREY])
+    tifffile.imwrite(path, stack, imagej=True, metadata={"axes": "CYX"})
+    five = Preprocess(size=(64, 64), fit="tile", channels=5)
+    assert open_regions(path, five) is None
+    seen = look(five, path)
+    assert next(iter(seen))[0].shape == (64, 64, 5)

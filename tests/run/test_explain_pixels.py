@@ -183,3 +183,20 @@ def test_the_window_that_was_explained_is_drawn(tiled, shapes, tmp_path, capsys)
     for name in ("picture", "heads", "animation"):
         with Image.open(tmp_path / "out" / line[name]) as drawn:
             drawn.load()
+
+
+def test_a_box_is_followed_through_the_layers_of_a_convolutional_network(shapes, tmp_path, capsys):
+    run = vitrail.train(
+        shapes,
+        task="segment",
+        model="test_resnet",
+        epochs=1,
+        image_size=32,
+        out=tmp_path / "run",
+        options={"train.batch": 8},
+    )
+    words = ["explain", str(run.path), str(shapes / "test" / "images" / "0.png"), "--about", "bar"]
+    words += ["--box", "36", "24", "40", "30", "--animate", "--out", str(tmp_path / "out")]
+    assert main(words) == 0, capsys.readouterr().err
+    assert main(["explain", str(run.path), "--benchmark", str(shapes), "--pictures", "2"]) == 2
+    assert "larger than the 32 x 32 pixels" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from PIL import TiffImagePlugin
 
 from vitrail.data.faults import Unreadable
 from vitrail.data.header import TURNS
+from vitrail.data.pixel_size import pixel_size_of
 from vitrail.errors import UsageError
 from vitrail.values import Size
 
@@ -34,7 +35,7 @@ class Stored:
     """What a header tells: the upright ``size``, how it lies, the ``channels``, the bits of each of them.
 
     ``ordinary`` says that Pillow reads all of it, as grey or in colour; ``paged`` that channels are pages;
-    ``depth`` is the type of a NumPy file's numbers.
+    ``depth`` is the type of a NumPy file's numbers; ``pixel_size`` the side of a pixel in metres, if known.
     """
 
     size: Size
@@ -44,6 +45,7 @@ class Stored:
     ordinary: bool = False
     paged: bool = False
     depth: np.dtype[Any] | None = None
+    pixel_size: float | None = None
 
 
 def head_of(file: IO[bytes]) -> bytes:
@@ -85,6 +87,7 @@ def _look_tiff(file: IO[bytes], head: bytes) -> Stored | None:
         orientation=orientation,
         ordinary=ordinary and pages == 1,
         paged=pages > 1,
+        pixel_size=pixel_size_of(tags),
     )
 
 

@@ -30,7 +30,7 @@ its luma as stored). A copy of a Pillow picture has forgotten the format of its 
 12-bit TIFF and of 16-bit PGM.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Literal
 
 import numpy as np
@@ -130,7 +130,8 @@ def decode_upright(
         try:
             stored = bands.look(file, where)
             if bands.needed(stored, channels, spanned=span is not None):
-                return _from_bands(file, where, channels, max_pixels, frames, span, times)
+                found = _from_bands(file, where, channels, max_pixels, frames, span, times)
+                return replace(found, pixel_size=stored.pixel_size if stored else None)
             return _from_file(file, where, channels, target, max_pixels, frames, span, times)
         except VitrailError:
             raise

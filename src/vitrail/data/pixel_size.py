@@ -59,10 +59,16 @@ TYPED = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*(\D+?)\s*", re.IGNORECASE)
 
 def read_pixel_size(image: Image.Image) -> float | None:
     """Return the side of a pixel in metres; None where the file does not say it, or pixels are no squares."""
-    sides = read_sides(image)
-    if sides is None or uneven(sides):
-        return None
-    return math.sqrt(sides[0] * sides[1])
+    return _side(read_sides(image))
+
+
+def pixel_size_of(tags: Mapping[int, Any]) -> float | None:
+    """Return the same of the tags of a TIFF's first page."""
+    return _side(_read_tags(tags))
+
+
+def _side(sides: Sides | None) -> float | None:
+    return None if sides is None or uneven(sides) else math.sqrt(sides[0] * sides[1])
 
 
 def uneven_sides(path: str) -> Sides | None:
@@ -84,11 +90,16 @@ def read_sides(image: Image.Image) -> Sides | None:
     if image.format != "TIFF" or not tags:
         return None
     try:
-        if image.tell():
-            return None
+        return None if image.tell() else _read_tags(tags)
+    except Exception:  # broken tags do not make a good picture a bad one
+        return None
+
+
+def _read_tags(tags: Mapping[int, Any]) -> Sides | None:
+    try:
         sides = _sides(tags)
         return sides if sides and all(SMALLEST < side < LARGEST for side in sides) else None
-    except Exception:  # broken tags do not make a good picture a bad one
+    except Exception:  # as above
         return None
 
 

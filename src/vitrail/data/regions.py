@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
+from vitrail.data import bands
 from vitrail.data.faults import Unreadable, name_fault
 from vitrail.data.header import identify, open_source
 from vitrail.data.preprocess import Loaded, Preprocess
@@ -62,6 +63,7 @@ class Regions:
     across: int
     places: list[tuple[int, int]]
     _held: Rows | None = field(default=None, repr=False)
+    _pixel_size: float | None = field(default=None, repr=False)
 
     def rows(self, top: int, bottom: int) -> Loaded:
         """Return the rows from ``top`` up to ``bottom``, and those of the parts that these end in.
@@ -82,12 +84,14 @@ class Regions:
         loaded = None
         if start < end:
             loaded = self._read(start, end)
+            self._pixel_size = loaded.pixel_size
             pieces.append(loaded.picture)
         pixels = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         del pieces
         self._held = first, pixels
         covers = (0, first, self.size[1], end)
-        loaded = Loaded(pixels, self.size, covers) if loaded is None else loaded
+        if loaded is None:
+            return Loaded(pixels, self.size, covers, pixel_size=self._pixel_size)
         return replace(loaded, picture=pixels, size=self.size, covers=covers)
 
     def _read(self, top: int, bottom: int) -> Loaded:
@@ -142,7 +146,10 @@ def open_regions(source: Source | Image.Image, preprocess: Preprocess) -> Region
         return None
     with open_source(source) as file:
         try:
+            stored = bands.look(file, str(source))
             image = identify(file)
+            if stored is not None and stored.paged and preprocess.channels != 1:
+                return None  # the channels of a pixel do not lie together
             if image.width * image.height < LARGE or (preprocess.frames == "error" and _several(image)):
                 return None
             found = _regions(source, preprocess, image)

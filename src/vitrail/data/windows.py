@@ -120,7 +120,8 @@ def fullest(here: np.ndarray, size: Size) -> tuple[slice, slice]:
     sums, starts = here, []
     for axis, window in enumerate(size):
         step = max(1, window // 8)
-        parts = np.add.reduceat(sums, np.arange(0, here.shape[axis], step), axis=axis, dtype=np.int64)
+        cuts = np.split(sums, np.arange(step, here.shape[axis], step), axis=axis)
+        parts = np.stack([cut.sum(axis, dtype=np.int64) for cut in cuts], axis=axis)
         until = np.cumsum(np.insert(parts, 0, 0, axis=axis), axis=axis)
         count, taken = parts.shape[axis], -(-window // step)
         first = np.arange(max(1, count - taken + 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
@@ -13,7 +13,7 @@ from vitrail.measure.classify import Quality
 from vitrail.measure.intervals import RESAMPLES, Draws, Resampled, Resampling, resampling
 from vitrail.measure.outlines import outline_hits
 from vitrail.measure.reliability import BINS, Reliability, bins_of, calibration_error, ratio
-from vitrail.values import IGNORED, Estimate, Mask
+from vitrail.values import IGNORED, STRIP, Estimate, Mask
 
 METRICS: dict[str, Literal["max", "min"]] = {
     "mean_iou": "max",
@@ -61,26 +61,23 @@ def tally(answer: Mask, truth: np.ndarray) -> Tally:
     known, count = truth != IGNORED, len(answer.names)
     taken = np.zeros((0, 0), np.int64)
     if answer.multi:
-        here, wanted = answer.values & known, (truth == 1) & known
-        both, said, true = ((each).sum((1, 2), dtype=np.int64) for each in (here & wanted, here, wanted))
-        right = answer.values == (truth == 1)
-        planes = {k: (here[k], wanted[k], known[k]) for k in range(count)}
+        true, said, both = (np.zeros(count, np.int64) for _ in range(3))
+        for k in range(count):
+            wanted, here = truth[k] == 1, answer.values[k] & known[k]
+            true[k], said[k], both[k] = wanted.sum(), here.sum(), (here & wanted).sum()
+        there: Sequence[int] = range(count)
     else:
-        pairs = truth[known].astype(np.int64) * count + answer.values[known]
-        table = np.bincount(pairs, minlength=count * count).reshape(count, count)
+        table = _table(answer.values, truth, count)
         both, said, true = np.diag(table).copy(), table.sum(0), table.sum(1)
-        right = answer.values == truth
         there = np.flatnonzero(said + true).tolist()
-        planes = {k: (answer.values == k, truth == k, known) for k in there}
         taken = table if count <= MOST else taken
     edges = np.zeros((count, 4), np.int64)
-    for k, each in planes.items():
-        edges[k] = outline_hits(*each)
-    confidence = np.zeros(0)
-    if answer.scores is not None:
-        scores = answer.scores.astype(np.float64)
-        confidence = (np.where(answer.values, scores, 1 - scores) if answer.multi else scores)[known]
-    bins = bins_of(confidence)
+    for k in there:  # one class after the other: of a large picture no two planes are held
+        if answer.multi:
+            edges[k] = outline_hits(answer.values[k] & known[k], (truth[k] == 1) & known[k], known[k])
+        else:
+            edges[k] = outline_hits(answer.values == k, truth == k, known)
+    counts, confidences, hits = _by_confidence(answer, truth)
     return Tally(
         both=both,
         said=said,
@@ -89,13 +86,47 @@ def tally(answer: Mask, truth: np.ndarray) -> Tally:
         edge_said_hit=edges[:, 1],
         edge_true=edges[:, 2],
         edge_true_hit=edges[:, 3],
-        counts=np.bincount(bins, minlength=BINS),
-        confidences=np.bincount(bins, weights=confidence, minlength=BINS),
-        hits=np.bincount(bins, weights=right[known], minlength=BINS).astype(np.int64)
-        if len(bins)
-        else np.zeros(BINS, np.int64),
+        counts=counts,
+        confidences=confidences,
+        hits=hits,
         taken=taken,
     )
+
+
+def _table(values: np.ndarray, truth: np.ndarray, count: int) -> np.ndarray:
+    """Return how many known pixels of each class were answered as each, some rows at a time."""
+    table = np.zeros(count * count, np.int64)
+    for rows in _strips(truth.shape):
+        known = truth[rows] != IGNORED
+        pairs = truth[rows][known].astype(np.int64) * count + values[rows][known]
+        table += np.bincount(pairs, minlength=count * count)
+    return table.reshape(count, count)
+
+
+def _by_confidence(answer: Mask, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return how many pixels there are in each bin of confidence, the sum of that, and how many are right."""
+    counts, confidences, hits = np.zeros(BINS, np.int64), np.zeros(BINS), np.zeros(BINS, np.int64)
+    if answer.scores is None:
+        return counts, confidences, hits
+    for rows in _strips(truth.shape):
+        part = (..., rows, slice(None))
+        known, values = truth[part] != IGNORED, answer.values[part]
+        scores = answer.scores[part][known].astype(np.float64)
+        right = (values == (truth[part] == 1 if answer.multi else truth[part]))[known]
+        confidence = np.where(values[known], scores, 1 - scores) if answer.multi else scores
+        bins = bins_of(confidence)
+        counts += np.bincount(bins, minlength=BINS)
+        confidences += np.bincount(bins, weights=confidence, minlength=BINS)
+        hits += np.bincount(bins, weights=right, minlength=BINS).astype(np.int64)
+    return counts, confidences, hits
+
+
+def _strips(shape: Sequence[int]) -> Iterator[slice]:
+    """Yield rows ``h w`` that are few enough to be worked on at once."""
+    *_, height, width = shape
+    rows = max(1, STRIP // max(1, width))
+    for first in range(0, height, rows):
+        yield slice(first, first + rows)
 
 
 class Segmentation:

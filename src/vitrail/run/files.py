@@ -123,3 +123,13 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def free_name(stem: str, taken: set[str]) -> str:
+    """Take a name that was not ``taken``; letter case does not tell names apart everywhere."""
+    name, number = stem, 1
+    while name.casefold() in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    taken.add(name.casefold())
+    return name

@@ -20,8 +20,8 @@ from vitrail.data.regions import Regions, open_regions
 from vitrail.draw.masks import index_png, mask_over
 from vitrail.errors import UsageError
 from vitrail.run.annotations import CocoDraft, coco_file, write_geojson
-from vitrail.run.files import replacing
-from vitrail.values import STRIP, Mask, Source
+from vitrail.run.files import free_name, replacing
+from vitrail.values import STRIP, Mask, Size, Source
 
 SHOWN = 2**24
 """The most pixels of a picture in colours, which is looked at and not measured."""
@@ -43,7 +43,7 @@ def keeping(
     """
     homes = [os.path.dirname(os.path.abspath(each)) for each in pictures]  # noqa: PTH100, PTH120
     for home, picture in zip(homes, pictures, strict=True) if "geojson" in write else ():
-        beside = folder / f"{Path(picture).stem}.geojson"
+        beside = folder / f"{storable(Path(picture).stem)}.geojson"
         if home == os.path.abspath(folder) and beside.exists():  # noqa: PTH100
             raise UsageError(
                 f"{beside} is there already, beside its picture, and may be drawn by hand. "
@@ -76,7 +76,7 @@ class MaskKeeper:
         colour. Where a pixel may be of many classes there is one ``NAME.CLASS.mask.png`` each, of 0 and 255.
         The others are ``NAME.overlay.png`` and ``NAME.geojson``.
         """
-        stem = self._free(Path(name).stem)
+        stem = free_name(storable(Path(name).stem), self.taken)
         written: dict[str, Any] = self._masks(stem, mask) if "mask" in self.write else {}
         if "overlay" in self.write:
             written["overlay"] = f"{stem}.overlay.png"
@@ -99,26 +99,35 @@ class MaskKeeper:
             self._write(files[each], Image.fromarray(layer.view(np.uint8) * np.uint8(255)))
         return {"masks": files}
 
-    def _free(self, stem: str) -> str:
-        name, number = stem, 2
-        while name in self.taken:
-            name, number = f"{stem}-{number}", number + 1
-        self.taken.add(name)
-        return name
-
     def _write(self, name: str, image: Image.Image) -> None:
         with replacing(self.folder / name) as draft:
             image.save(draft, "PNG")
 
 
-def reduced(source: Source, mask: Mask, preprocess: Preprocess) -> tuple[np.ndarray, Mask]:
-    """Return a picture, uint8 ``h w c``, and its mask, both by a whole number smaller if they are large.
+def times_of(size: Size, most: int) -> int:
+    """Return by which whole number a picture is made smaller to have no more pixels than that."""
+    return math.ceil(math.sqrt(size[0] * size[1] / most))
 
-    Then they have at most `SHOWN` pixels: means of those of the picture, and one class for each. It has
-    colours, or all bands of those that ``preprocess`` reads, by its range.
+
+def thinned(values: np.ndarray, times: int) -> np.ndarray:
+    """Return one of so many pixels, across and down, of masks ``... h w``."""
+    down, across = (
+        np.minimum(np.arange(-(-side // times)) * times + times // 2, side - 1) for side in values.shape[-2:]
+    )
+    few: np.ndarray = values[..., down[:, None], across]
+    return few
+
+
+def reduced(
+    source: Source, mask: Mask, preprocess: Preprocess, most: int | None = None
+) -> tuple[np.ndarray, Mask]:
+    """Return a picture, uint8 ``h w c``, and its mask, both so many `times_of` smaller (most: `SHOWN`).
+
+    The picture's pixels are means then, and each has one class. It has colours, or all bands of those that
+    ``preprocess`` reads, by its range.
     """
     height, width = mask.size
-    times = math.ceil(math.sqrt(height * width / SHOWN))
+    times = times_of(mask.size, most or SHOWN)
     limit = max(MAX_PIXELS, height * width)  # what was answered was not too large
     channels, span = 3 if preprocess.channels == 1 else preprocess.channels, preprocess.range
     regions = None
@@ -131,11 +140,7 @@ def reduced(source: Source, mask: Mask, preprocess: Preprocess) -> tuple[np.ndar
         small = _reduced(regions, times)
     if times == 1:
         return small, mask
-    down, across = (
-        np.minimum(np.arange(count) * times + times // 2, side - 1)
-        for count, side in zip(small.shape[:2], mask.size, strict=True)
-    )
-    return small, replace(mask, values=mask.values[..., down[:, None], across], scores=None)
+    return small, replace(mask, values=thinned(mask.values, times), scores=None)
 
 
 def _reduced(regions: Regions, times: int) -> np.ndarray:

@@ -94,7 +94,7 @@ def _part(picture: np.ndarray, size: tuple[int, ...]) -> Loaded:
     """Return the middle of a picture."""
     (height, width), (rows, columns) = size, picture.shape[:2]
     top, left = (rows - height) // 2, (columns - width) // 2
-    pixels = picture[top : top + height, left : left + width]
+    pixels = picture[top : top + height, left : left + width].copy()  # the rest need not be held
     return Loaded(pixels, (height, width), (0, 0, width, height))
 
 

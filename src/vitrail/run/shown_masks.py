@@ -16,12 +16,15 @@ from vitrail.measure.segment import marks as marks_of
 from vitrail.run.content import percent
 from vitrail.run.evaluate import Evaluation
 from vitrail.run.job import Job
+from vitrail.run.kept_masks import reduced, thinned, times_of
 from vitrail.run.predict import Predictor
 from vitrail.values import IGNORED, Mask
 
 SHEET, SIDE, CLOSER, SEEN = 12, 4, 2, 256
 """Pictures on the sheet of samples, below each other among the best and the worst, and those of either that
 are explained; small pictures are enlarged to about so many pixels, so that they are seen."""
+MOST = 2**20
+"""The most pixels of a picture that is shown: larger ones are made smaller."""
 
 
 def sheet_of(job: Job) -> list[Shown]:
@@ -67,13 +70,15 @@ def galleries(job: Job, test: Evaluation, predictor: Predictor) -> tuple[dict[st
             key = test.answers.keys[index]
             row = row_of[key]
             try:
-                picture = predictor.contract.preprocess.original(samples.source(row))
                 (answer,) = predictor([samples.source(row)])
+                assert isinstance(answer, Mask), "a segmenter answers masks"
+                picture, small = reduced(samples.source(row), answer, predictor.contract.preprocess, MOST)
             except Unreadable:
                 continue
-            assert isinstance(answer, Mask), "a segmenter answers masks"
             truth, remark = samples.mask(row), f"mean IoU {percent(float(marks[index]))}"
-            sheet = truth_answer_error(picture, answer, truth, least=SEEN)
+            sheet = truth_answer_error(
+                picture, small, thinned(truth, times_of(answer.size, MOST)), least=SEEN
+            )
             found[kind].append(Shown(picture=np.asarray(sheet), caption=key, remark=remark))
             if place < CLOSER:
                 of_errors = truth if kind == "worst" else None

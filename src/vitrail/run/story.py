@@ -143,7 +143,7 @@ def _by_picture(test: Evaluation, classes: Sequence[str]) -> dict[str, np.ndarra
 def _explained_parts(job: Job, model: Vision, closer: Sequence[shown_masks.Close]) -> Explained | None:
     """Return why the model answered a class where it did, or did not.
 
-    It is not judged: what the pixels of a class score says little of a picture that loses the class.
+    It is not judged: that takes many answers, and these are few pictures.
     """
     canvases, about = [each.canvas for each in closer], [each.about for each in closer]
     found = look(model, job.engine, job.experiment.preprocess, canvases, about=about)

@@ -15,12 +15,12 @@ from vitrail.errors import UsageError, VitrailError
 from vitrail.run.compare import Comparison, carry_out, compare_runs
 from vitrail.run.compare.dry import dry_run
 from vitrail.run.compare.field import _distinct
-from vitrail.run.compare.pictures import middle
+from vitrail.run.compare.pictures import in_order, middle
 from vitrail.run.compare.plan import contestants
 from vitrail.run.compose import compose
 from vitrail.run.folder import Run
 from vitrail.run.predictions import read_predictions
-from vitrail.values import IGNORED
+from vitrail.values import IGNORED, Mask
 
 NAMES = ("background", "disc", "bar")
 
@@ -233,3 +233,19 @@ def test_the_middle_of_a_picture():
     assert middle((10, 20), 6) == (slice(2, 8), slice(7, 13))
     assert np.zeros((4, 20))[middle((4, 20), 6)].shape == (4, 6)
     assert np.zeros((4, 20))[middle((4, 20), None)].shape == (4, 20)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_masks_whose_classes_are_counted_otherwise_are_brought_into_order(multi):
+    single = np.array([[0, 1], [2, 1]], np.uint8)
+    values = np.stack([single == index for index in range(3)]) if multi else single
+    scores = np.stack([single == index for index in range(3)]).astype(np.float32) if multi else None
+    mask = Mask(names=("a", "b", "c"), values=values, source=0, scores=scores, multi=multi)
+    assert in_order(mask, ["a", "b", "c"]) is mask
+    other = in_order(mask, ("c", "a", "b"))
+    assert other.areas == {"c": 1, "a": 1, "b": 2}
+    assert other.names == ("c", "a", "b")
+    if multi:
+        assert (other.scores == other.values).all()
+    else:
+        assert other.values.tolist() == [[1, 2], [0, 2]]

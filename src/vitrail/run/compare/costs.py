@@ -55,7 +55,10 @@ class Spending:
 def measure_costs(found: Field, device: str = "auto") -> dict[str, Spending]:
     """Return what each entrant costs, its speed measured here in turn with the others'."""
     place = choose_device(device)
-    asked = {each.name: loaded(each.name, each.whole[0].path, place) for each in found.standing}
+    asked = {
+        each.name: loaded(each.name, each.whole[0].path, place, found.contract.classes)
+        for each in found.standing
+    }
     speeds = _in_turn(found, asked)
     pictures_seen = [] if found.splits is None else sizes(found.splits.test)
     spent = {}

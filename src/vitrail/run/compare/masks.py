@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from vitrail.data.decode import decode_upright
 from vitrail.data.faults import Unreadable
+from vitrail.data.probe import sizes
 from vitrail.data.windows import fullest, look
 from vitrail.draw.masks import answers_beside
 from vitrail.draw.page import Shown
 from vitrail.run.answer import answer_batch, views_of
 from vitrail.run.compare.field import Field
-from vitrail.run.compare.pictures import Again, loaded
+from vitrail.run.compare.pictures import Again, in_order, loaded
 from vitrail.run.compare.race import Entrant
 from vitrail.run.content import percent
 from vitrail.run.engine import choose_device
@@ -41,23 +41,24 @@ def show_masks(
         return []
     test, place_of = found.splits.test, choose_device(device)
     row_of = {key: row for row, key in enumerate(test.keys)}
-    asked = [loaded(each.name, each.whole[0].path, place_of) for each in pair]
+    asked = [loaded(each.name, each.whole[0].path, place_of, found.contract.classes) for each in pair]
     shown = []
     for place in places:
         row = row_of.get(found.keys[place])
         if row is None:
             continue
         try:
-            picture = decode_upright(test.source(row), 3).pixels
-            if picture.shape[0] * picture.shape[1] > LARGEST:
+            size = next(iter(sizes(test.take([row]))), None)
+            if size is None or size[0] * size[1] > LARGEST:
                 continue
+            picture = found.contract.preprocess.original(test.source(row))
             masks = {}
             for each in asked:
                 preprocess = each.contract.preprocess
                 seen = look(preprocess, test.source(row))
                 (mask,) = answer_batch(each.model, views_of([seen], preprocess), each.engine, preprocess)
                 assert isinstance(mask, Mask), "a segmenter answers masks"
-                masks[each.name] = mask
+                masks[each.name] = in_order(mask, found.contract.classes)
         except Unreadable:
             continue
         ours, theirs = masks.values()

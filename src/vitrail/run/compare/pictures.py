@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from vitrail.run.answer import Answers, answer_batch, views_of
 from vitrail.run.compare.field import Field
 from vitrail.run.contract import WEIGHTS, Contract, load_model, read_contract
 from vitrail.run.engine import Engine, answering_engine, choose_device
-from vitrail.values import Answer, Batch, Frame
+from vitrail.values import Answer, Batch, Frame, Mask
 
 ROOM = 2_000_000_000
 """Bytes of weights that may be loaded at once; beyond, one run of each model is asked."""
@@ -46,6 +46,7 @@ class Asked:
     model: Vision
     engine: Engine
     contract: Contract
+    classes: Sequence[str]
 
     @property
     def sees(self) -> str:
@@ -56,15 +57,28 @@ class Asked:
         """Answer some pictures."""
         preprocess = self.contract.preprocess
         each = [look(preprocess, pixels) if frame is None else [(pixels, frame)] for pixels, frame in seen]
-        return answer_batch(self.model, views_of(each, preprocess), self.engine, preprocess)
+        answers = answer_batch(self.model, views_of(each, preprocess), self.engine, preprocess)
+        return [in_order(answer, self.classes) if isinstance(answer, Mask) else answer for answer in answers]
 
 
-def loaded(name: str, folder: Path, device: torch.device) -> Asked:
-    """Load a run's model."""
+def in_order(mask: Mask, classes: Sequence[str]) -> Mask:
+    """Return a mask whose classes, which are the same, are counted in another order."""
+    if tuple(mask.names) == tuple(classes):
+        return mask
+    if mask.multi:
+        order = [mask.names.index(name) for name in classes]
+        scores = None if mask.scores is None else mask.scores[order]
+        return replace(mask, names=classes, values=mask.values[order], scores=scores)
+    places = np.array([classes.index(name) for name in mask.names], np.uint8)
+    return replace(mask, names=classes, values=places[mask.values])
+
+
+def loaded(name: str, folder: Path, device: torch.device, classes: Sequence[str]) -> Asked:
+    """Load a run's model, whose masks are to count ``classes`` in this order."""
     contract = read_contract(folder)
     model, engine = load_model(folder, contract), answering_engine(contract.recipe, device)
     engine.place(model)
-    return Asked(name=name, model=model, engine=engine, contract=contract)
+    return Asked(name=name, model=model, engine=engine, contract=contract, classes=classes)
 
 
 class Again:
@@ -80,7 +94,10 @@ class Again:
         if sum((folder / WEIGHTS).stat().st_size for _, folder in every) > ROOM:
             every = [(each.name, each.whole[0].path) for each in found.standing]
         place = choose_device(device)
-        self.found, self.asked = found, [loaded(name, folder, place) for name, folder in every]
+        self.found, self.asked = (
+            found,
+            [loaded(name, folder, place, found.contract.classes) for name, folder in every],
+        )
         self.seen = {each.sees: each.contract.preprocess for each in self.asked}
         tiled = all(each.fit == "tile" for each in self.seen.values())
         self.part = max(PART, *(max(each.size) for each in self.seen.values())) if tiled else None
@@ -149,7 +166,7 @@ class Again:
         area = sum(areas) / len(areas)
         needed = area * (len(task.classes) if task.multi else 1) if task.masked else 0.0
         for preprocess in self.seen.values():
-            shown = area if self.part else preprocess.size[0] * preprocess.size[1]
+            shown = area if preprocess.fit == "tile" else preprocess.size[0] * preprocess.size[1]
             needed += shown * preprocess.channels
         return max(1, int(HELD / needed))
 

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from vitrail.contracts import Explainer
 from vitrail.data.chance import order
 from vitrail.data.faults import Unreadable
 from vitrail.data.readers import ReaderOptions, open_data
 from vitrail.errors import UsageError, VitrailError
-from vitrail.explain.about import ask, taken
+from vitrail.explain.about import taken
 from vitrail.explain.faithfulness import BASELINES, Judge
 from vitrail.explain.sanity import sanity_check
 from vitrail.run.asked import find_pictures
-from vitrail.run.explain.explanation import AT_ONCE, Explained, Explanation, ask_methods
+from vitrail.run.explain.explanation import AT_ONCE, Explained, Explanation, ask_methods, question_of
 from vitrail.run.explain.objects import Objects
 from vitrail.run.explain.standing import Found, Standing, stand
 from vitrail.run.predict import Predictor
@@ -128,8 +127,8 @@ class _Tally:
         if not good:
             return
         batch = self.predictor.ready([found for _, found in good])
-        with torch.no_grad():
-            settled = ask(self.predictor.model, batch, self.about)[1]
+        answers = self.predictor.model.answer(batch)
+        settled = question_of(self.predictor, batch, answers, self.about)[0]
         heats = self._timed(batch, settled)
         if not heats:
             raise VitrailError(f"no method is for this model. {next(iter(self.refused.values()), '')}")

@@ -12,7 +12,8 @@ from vitrail.explain import EXPLAINERS, layers_of
 from vitrail.explain.attention import AttentionMap
 from vitrail.explain.relevance import Rollout, blocks_of
 from vitrail.run.explain.explanation import Explanation
-from vitrail.values import Heat
+from vitrail.run.explain.question import asked_of
+from vitrail.values import Heat, Mask
 
 if TYPE_CHECKING:
     from vitrail.models.vision import Vision
@@ -50,11 +51,12 @@ def through_depth(predictor: Predictor, found: Explanation) -> list[tuple[str, E
     """
     batch = predictor.ready([(found.canvas, found.frame)])
     model = predictor.model
+    about = asked_of(model, batch, [found.about]) if isinstance(found.answer, Mask) else found.about
     if hasattr(model.backbone, "attention"):
-        steps = Rollout().through(model, batch, found.about)
+        steps = Rollout().through(model, batch, about)
         heats: list[tuple[str, Heat]] = [(f"layer {index}", maps[0]) for index, maps in enumerate(steps)]
     else:
         kind = EXPLAINERS[MAPS]
         named = [(name, kind(layer=name)) for name in layers_of(model)]  # type: ignore[call-arg]
-        heats = [(name, explainer(model, batch, found.about)[0]) for name, explainer in named]
+        heats = [(name, explainer(model, batch, about)[0]) for name, explainer in named]
     return [(name, replace(found, heat=heat, layer=name, trust=None)) for name, heat in heats]

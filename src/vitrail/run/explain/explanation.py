@@ -17,7 +17,7 @@ from vitrail.draw.sheet import Pixels
 from vitrail.errors import UsageError
 from vitrail.explain.about import ask, of_sample
 from vitrail.explain.faithfulness import HEAT, Judge, Trust
-from vitrail.run.explain.question import Seen, fixed, in_words, on_canvas, see, settled, together
+from vitrail.run.explain.question import Seen, asked_of, in_words, see, settled
 from vitrail.values import Answer, Batch, Frame, Heat, Label, Mask
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _explain(
     answers = [
         each.answer or answer for each, answer in zip(good, predictor.model.answer(batch), strict=True)
     ]
-    question, told = _question(predictor, batch, answers, about)
+    question, told = question_of(predictor, batch, answers, about)
     heats, refused = ask_methods(predictor, batch, explainers, question)
     trusts = _judge(judge, predictor, batch, heats, question) if judge else {}
     return [
@@ -158,7 +158,7 @@ def _explain(
     ]
 
 
-def _question(
+def question_of(
     predictor: Predictor, batch: Batch, answers: Sequence[Answer], about: Any
 ) -> tuple[Any, list[Any]]:
     """Return what the model is asked, and what each sample's explanation is about for people."""
@@ -166,9 +166,7 @@ def _question(
     masks = [answer for answer in answers if isinstance(answer, Mask)]
     if masks:
         told = [settled(about, answer, task.about) for answer in masks]
-        asked = together([on_canvas(*each) for each in zip(told, batch.frames, strict=True)])
-        with torch.no_grad():
-            return fixed(predictor.model.head, predictor.model.outputs(batch), asked), told
+        return asked_of(predictor.model, batch, told), told
     with torch.no_grad():
         question = ask(predictor.model, batch, about)[1]
     return question, [of_sample(question, index) for index in range(len(answers))]

@@ -21,7 +21,7 @@ from vitrail.run.content import percent
 from vitrail.run.explain.depth import by_head, through_depth
 from vitrail.run.explain.explanation import Explained, Explanation
 from vitrail.run.explain.question import in_words, pixels_of
-from vitrail.run.files import write_atomic
+from vitrail.run.files import free_name, write_atomic
 from vitrail.values import Answer, Frame, Label, Mask
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ class Keeper:
         several methods also a sheet of them all. Raises Unreadable when the file is gone.
         """
         stem = free_name(storable(Path(file).stem), self._taken)
-        source = self.predictor.contract.preprocess.original(file)
+        first = next(iter(found.by_method.values()))
+        windowed = window_of(first) is not None  # the picture may be too large to be decoded
+        source = first.canvas if windowed else self.predictor.contract.preprocess.original(file)
         lines = []
         for method, each in found.by_method.items():
             picture, heat = f"{stem}.{method}.png", f"{stem}.{method}.npy"
@@ -77,7 +79,7 @@ class Keeper:
             sheet = f"{stem}.png"
             self._save(sheet, draw_sheet(source, found.by_method, contours=self.contours))
             lines = [line | {"sheet": sheet} for line in lines]
-        more = self._closer(stem, source, next(iter(found.by_method.values())))
+        more = self._closer(stem, source, first)
         return [line | more for line in lines]
 
     def _closer(self, stem: str, source: Pixels, first: Explanation) -> dict[str, str]:
@@ -96,16 +98,6 @@ class Keeper:
         file = io.BytesIO()
         picture.save(file, "PNG")
         write_atomic(self.folder / name, file.getvalue())
-
-
-def free_name(stem: str, taken: set[str]) -> str:
-    """Take a name that was not ``taken``; letter case does not tell names apart everywhere."""
-    name, number = stem, 1
-    while name.casefold() in taken:
-        number += 1
-        name = f"{stem}-{number}"
-    taken.add(name.casefold())
-    return name
 
 
 def draw(source: Pixels, found: Explanation, *, contours: bool = False) -> Image.Image:
@@ -135,7 +127,8 @@ def _drawn(picture: Pixels, frame: Frame, found: Explanation, *, contours: bool)
 def seen_of(source: Pixels, found: Explanation) -> tuple[Pixels, Frame]:
     """Return what is shown of an original picture, and how the canvas lies on that.
 
-    Of a picture that was seen in windows it is the window. Pixels that are explained have an outline.
+    Of a picture that was seen in windows it is the window, whatever the ``source``. Pixels that are explained
+    have an outline.
     """
     answer, window = found.answer, window_of(found)
     if not isinstance(answer, Mask):
@@ -143,7 +136,7 @@ def seen_of(source: Pixels, found: Explanation) -> tuple[Pixels, Frame]:
     layer, frame = pixels_of(found.about, answer), found.frame
     if window is not None:
         left, top, right, bottom = window
-        source = source.crop(window) if isinstance(source, Image.Image) else source[top:bottom, left:right]
+        source = found.canvas[: bottom - top, : right - left]
         layer, frame = layer[top:bottom, left:right], Frame(size=(bottom - top, right - left))
     image, frame = large(to_image(source), frame)
     return outlined(image, enlarged(layer, image.width // layer.shape[1])), frame

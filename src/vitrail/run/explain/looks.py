@@ -18,6 +18,7 @@ from vitrail.run.answer import batch_of
 from vitrail.run.engine import Engine
 from vitrail.run.explain.choice import explainer_of, preferred
 from vitrail.run.explain.explanation import AT_ONCE
+from vitrail.run.explain.question import asked_of
 from vitrail.values import Batch, Heat
 
 QUICK = Judge(steps=1)
@@ -61,6 +62,7 @@ def look(
                 batch = engine.ready(batch_of(canvases[part]), preprocess)
                 with torch.no_grad():
                     asked = ask(model, batch, about[part] if about else None)[1]
+                asked = asked_of(model, batch, asked) if model.head.levels else asked
                 some = explainer(model, batch, asked)
                 heats += some
                 marks += _judge(model, batch, some, asked) if judged else []

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch
 
 from vitrail.contracts import Task
 from vitrail.data.faults import Unreadable
@@ -14,7 +15,9 @@ from vitrail.data.windows import Windows, fullest
 from vitrail.errors import UsageError
 from vitrail.explain import Region, Versus
 from vitrail.heads.dense import Box
-from vitrail.values import Frame, Mask, Size
+from vitrail.models.vision import Vision
+from vitrail.run.answer import answer_batch, views_of
+from vitrail.values import Batch, Frame, Mask, Size
 
 if TYPE_CHECKING:
     from vitrail.run.asked import Picture
@@ -42,16 +45,18 @@ def see(predictor: Predictor, picture: Picture, about: Any) -> Seen | Unreadable
     views = predictor.views(picture)
     if isinstance(views, Unreadable):
         return views
-    if not isinstance(views, Windows) or len(views) == 1:
-        canvas, frame = next(iter(views))
-        return Seen(canvas=canvas, frame=frame)
-    answer = next(answer for _, answer in predictor.stream([picture]))
-    if not isinstance(answer, Mask):
-        assert isinstance(answer, Unreadable), "what is seen in windows is answered by pixels"
-        return answer
-    task: Task = predictor.contract.task
-    canvas, frame = views.at(corner_of(settled(about, answer, task.about), answer, views.preprocess.size))
-    return Seen(canvas=canvas, frame=frame, answer=answer)
+    try:
+        if not isinstance(views, Windows) or len(views) == 1:
+            canvas, frame = next(iter(views))
+            return Seen(canvas=canvas, frame=frame)
+        preprocess, task = views.preprocess, cast(Task, predictor.contract.task)
+        batch = views_of([views], preprocess)
+        (answer,) = answer_batch(predictor.model, batch, predictor.engine, preprocess, scores=False)
+        assert isinstance(answer, Mask), "what is seen in windows is answered by pixels"
+        canvas, frame = views.at(corner_of(settled(about, answer, task.about), answer, preprocess.size))
+        return Seen(canvas=canvas, frame=frame, answer=answer)
+    except Unreadable as fault:  # what is read while it is looked at
+        return fault
 
 
 def corner_of(about: Any, answer: Mask, window: Size) -> tuple[int, int]:
@@ -102,6 +107,14 @@ def together(asked: Sequence[Any]) -> Any:
     if isinstance(asked[0], Versus):
         return Versus([each.a for each in asked], [each.b for each in asked])
     return [*asked]
+
+
+def asked_of(model: Vision, batch: Batch, told: Sequence[Any]) -> Any:
+    """Return what a model is asked of a batch, for what people ask of each sample, about pixels that stay."""
+    frames = batch.frames or [Frame(size=(1, 1))] * len(told)
+    asked = together([on_canvas(*each) for each in zip(told, frames, strict=True)])
+    with torch.no_grad():
+        return fixed(model.head, model.outputs(batch), asked)
 
 
 def fixed(head: Any, output: Any, asked: Any) -> Any:

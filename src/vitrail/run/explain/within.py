@@ -22,8 +22,7 @@ from vitrail.draw.sheet import to_image
 from vitrail.errors import UsageError
 from vitrail.explain import model as inside
 from vitrail.run.explain.explanation import AT_ONCE
-from vitrail.run.explain.keep import free_name
-from vitrail.run.files import write_atomic, write_json
+from vitrail.run.files import free_name, write_atomic, write_json
 from vitrail.run.folder import REPORT
 from vitrail.run.report import foot
 
