@@ -5,16 +5,10 @@ import pytest
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, precision_score, recall_score
 
 from vitrail.errors import VitrailError
+from vitrail.measure import tally as tally_module
 from vitrail.measure.outlines import outline_hits
-from vitrail.measure.segment import (
-    Segmentation,
-    columns,
-    from_columns,
-    ious,
-    marks,
-    orders,
-    tally,
-)
+from vitrail.measure.segment import Segmentation, columns, from_columns, ious, marks, orders
+from vitrail.measure.tally import tally
 from vitrail.values import IGNORED, Mask
 
 NAMES = ("ground", "cell", "vessel", "never")
@@ -203,3 +197,21 @@ def test_intervals_narrow_with_pictures_and_are_unknown_of_one():
 def test_sizes_must_agree():
     with pytest.raises(VitrailError, match="for a mask of"):
         tally(as_mask(np.zeros((3, 4), np.uint8)), np.zeros((4, 3), np.uint8))
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_counts_do_not_depend_on_strips(multi, monkeypatch):
+    random = np.random.default_rng(0)
+    truth = random.choice(np.array([0, 1, 2, IGNORED], np.uint8), (30, 40))
+    said = random.integers(0, 3, (30, 40)).astype(np.uint8)
+    scores = random.random((30, 40)).astype(np.float16)
+    if multi:
+        truth = random.choice(np.array([0, 1, IGNORED], np.uint8), (3, 30, 40))
+        said, scores = random.random((3, 30, 40)) < 0.5, random.random((3, 30, 40)).astype(np.float16)
+    answer = Mask(names=NAMES[:3], values=said, source=0, scores=scores, multi=multi)
+    whole = tally(answer, truth)
+    monkeypatch.setattr(tally_module, "STRIP", 40 * 7)
+    part = tally(answer, truth)
+    for name, value in vars(whole).items():
+        np.testing.assert_allclose(getattr(part, name), value, rtol=1e-12)
+    assert whole.counts.sum() == (truth != IGNORED).sum()

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from vitrail.draw.masks import truth_answer_error
 from vitrail.errors import VitrailError
-from vitrail.measure.segment import METRICS, Segmentation, Tally, columns, marks, orders, tally
+from vitrail.measure.segment import METRICS, Segmentation, columns, marks, orders
+from vitrail.measure.tally import Tally, tally
 from vitrail.values import Batch, Mask
 
 
