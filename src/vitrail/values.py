@@ -262,7 +262,7 @@ class Mask:
         return areas_in_words(self.areas, self.size, most)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a JSON object can say: the size the areas in pixels and in square metres."""
+        """Return what a JSON object can say: the size, and the areas in pixels and in square metres."""
         areas = self.areas
         plain: dict[str, Any] = {"size": list(self.size), "areas": areas}
         if self.pixel_size is not None:

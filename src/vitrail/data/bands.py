@@ -35,7 +35,7 @@ class Stored:
     """What a header tells: the upright ``size``, how it lies, the ``channels``, the bits of each of them.
 
     ``ordinary`` says that Pillow reads all of it, as grey or in colour; ``paged`` that channels are pages;
-    ``depth`` is the type of a NumPy file's numbers; ``pixel_size`` the side of a pixel in metres, if known.
+    ``depth`` is the type of a NumPy file's numbers.
     """
 
     size: Size
@@ -45,7 +45,6 @@ class Stored:
     ordinary: bool = False
     paged: bool = False
     depth: np.dtype[Any] | None = None
-    pixel_size: float | None = None
 
 
 def head_of(file: IO[bytes]) -> bytes:
@@ -64,6 +63,12 @@ def look(file: IO[bytes], where: str) -> Stored | None:
         channels = shape[2] if len(shape) == 3 else 1
         return Stored(size=(shape[0], shape[1]), channels=channels, bits=8 * kind.itemsize, depth=kind)
     return _look_tiff(file, head) if head.startswith(TIFF) else None
+
+
+def read_pixel_size(file: IO[bytes]) -> float | None:
+    """Return the side of a pixel in metres, where a TIFF says so credibly."""
+    head = head_of(file)
+    return pixel_size_of(_tags(file, head)) if head.startswith(TIFF) else None
 
 
 def _look_tiff(file: IO[bytes], head: bytes) -> Stored | None:
@@ -87,7 +92,6 @@ def _look_tiff(file: IO[bytes], head: bytes) -> Stored | None:
         orientation=orientation,
         ordinary=ordinary and pages == 1,
         paged=pages > 1,
-        pixel_size=pixel_size_of(tags),
     )
 
 

@@ -30,7 +30,7 @@ its luma as stored). A copy of a Pillow picture has forgotten the format of its 
 12-bit TIFF and of 16-bit PGM.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import IO, Literal
 
 import numpy as np
@@ -130,8 +130,7 @@ def decode_upright(
         try:
             stored = bands.look(file, where)
             if bands.needed(stored, channels, spanned=span is not None):
-                found = _from_bands(file, where, channels, max_pixels, frames, span, times)
-                return replace(found, pixel_size=stored.pixel_size if stored else None)
+                return _from_bands(file, where, channels, max_pixels, frames, span, times)
             return _from_file(file, where, channels, target, max_pixels, frames, span, times)
         except VitrailError:
             raise
@@ -169,12 +168,14 @@ def _from_file(
 def _from_bands(
     file: IO[bytes], where: str, channels: int, limit: int, frames: Frames, span: Range | None, times: int
 ) -> Decoded:
+    pixel_size = bands.read_pixel_size(file)
     values, orientation = bands.read(file, where, channels, limit, several=frames == "first")
     try:
         pixels = _from_array(values, channels, limit, span)[::times, ::times]
     except Unreadable as error:
         raise Unreadable(where, error.kind, error.detail) from None
-    return _upright(pixels, orientation, (values.shape[0], values.shape[1]), times)
+    size = values.shape[0], values.shape[1]
+    return _upright(pixels, orientation, size, times, pixel_size)
 
 
 def _from_image(
