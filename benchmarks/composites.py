@@ -99,14 +99,22 @@ class Workshop:
         chance = np.random.default_rng((self.seed, self.part, number))
         label = number % len(self.drawings)
         picture = self.background(chance)  # drawn first: it cannot depend on what is put on it
-        drawing = self.drawings[label][chance.integers(len(self.drawings[label]))]
-        side = round(self.size * chance.uniform(*SIDES))
-        drawing = drawing.resize((side, side), Image.Resampling.BICUBIC)
-        x, y = (int(place) for place in chance.integers(0, self.size - side + 1, 2))
+        drawing = self.drawing(chance, label, SIDES)
+        x, y = chance.integers(0, self.size - drawing.width + 1, 2).tolist()
         picture.paste(drawing, (x, y), drawing)
+        return Composite(picture=np.asarray(picture), mask=self.covered(drawing, x, y), label=label)
+
+    def drawing(self, chance: np.random.Generator, label: int, sides: tuple[float, float]) -> Image.Image:
+        """Return one of a class's drawings, whose side is a share of the canvas between these two."""
+        drawing = self.drawings[label][chance.integers(len(self.drawings[label]))]
+        side = round(self.size * chance.uniform(*sides))
+        return drawing.resize((side, side), Image.Resampling.BICUBIC)
+
+    def covered(self, drawing: Image.Image, x: int, y: int) -> np.ndarray:
+        """Return the pixels that a drawing covers with its upper left corner there, bool ``h w``."""
         alpha = np.zeros((self.size, self.size), np.uint8)
-        alpha[y : y + side, x : x + side] = np.asarray(drawing)[:, :, 3]
-        return Composite(picture=np.asarray(picture), mask=alpha > 127, label=label)
+        alpha[y : y + drawing.height, x : x + drawing.width] = np.asarray(drawing)[:, :, 3]
+        return alpha > 127
 
     def background(self, chance: np.random.Generator) -> Image.Image:
         """Return a part of a photograph, square, of the canvas' size."""

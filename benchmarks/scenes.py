@@ -64,13 +64,9 @@ def scene(workshop: Workshop, number: int, most: int) -> Scene:
     whole: list[int] = []
     for _ in range(int(chance.integers(1, most + 1))):
         label = int(chance.integers(len(workshop.drawings)))
-        drawing = workshop.drawings[label][chance.integers(len(workshop.drawings[label]))]
-        side = round(workshop.size * chance.uniform(*SIDES))
-        drawing = drawing.resize((side, side), Image.Resampling.BICUBIC)
-        for x, y in chance.integers(0, workshop.size - side + 1, (TRIES, 2)).tolist():
-            alpha = np.zeros((workshop.size, workshop.size), np.uint8)
-            alpha[y : y + side, x : x + side] = np.asarray(drawing)[:, :, 3]
-            over = alpha > 127
+        drawing = workshop.drawing(chance, label, SIDES)
+        for x, y in chance.integers(0, workshop.size - drawing.width + 1, (TRIES, 2)).tolist():
+            over = workshop.covered(drawing, x, y)
             left = [each & ~over for each in objects]
             if all(each.sum() >= (1 - HIDDEN) * area for each, area in zip(left, whole, strict=True)):
                 picture.paste(drawing, (x, y), drawing)

@@ -101,10 +101,14 @@ def _one(root: str, folder: str) -> bool:
     """Return whether most pictures right in a folder have a mask beside them that is named after them."""
     try:
         with os.scandir(f"{root}/{folder}") as entries:
+            masks = {stem for entry in entries if BESIDE.search(stem := bare(entry.name))}
+        if not masks:  # as in nearly all folders, some of which have millions of pictures
+            return False
+        with os.scandir(f"{root}/{folder}") as entries:
             names = {bare(entry.name) for entry in entries if is_picture(entry.name, arrays=True)}
     except OSError as error:
         raise VitrailError(f"{root}/{folder} cannot be listed: {error.strerror}.") from None
-    masks = {name for name in names if BESIDE.search(name)}
+    masks &= names
     found = sum(BESIDE.sub("", name) in names for name in masks)
     return bool(masks) and 2 * found >= len(names - masks)
 

@@ -94,10 +94,8 @@ class Again:
         if sum((folder / WEIGHTS).stat().st_size for _, folder in every) > ROOM:
             every = [(each.name, each.whole[0].path) for each in found.standing]
         place = choose_device(device)
-        self.found, self.asked = (
-            found,
-            [loaded(name, folder, place, found.contract.classes) for name, folder in every],
-        )
+        self.found = found
+        self.asked = [loaded(name, folder, place, found.contract.classes) for name, folder in every]
         self.seen = {each.sees: each.contract.preprocess for each in self.asked}
         tiled = all(each.fit == "tile" for each in self.seen.values())
         self.part = max(PART, *(max(each.size) for each in self.seen.values())) if tiled else None
