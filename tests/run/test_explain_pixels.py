@@ -34,19 +34,28 @@ def shapes(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def run(shapes, tmp_path_factory):
-    """A model that sees whole pictures, at 32 of their 40 pixels a side."""
+def trained(shapes, tmp_path_factory, epochs=20, model="vit-pico4", **options):
     return vitrail.train(
         shapes,
         task="segment",
-        model="vit-pico4",
-        head="linear",
-        epochs=20,
+        model=model,
+        epochs=epochs,
         image_size=32,
         out=tmp_path_factory.mktemp("runs") / "run",
-        options={"data.fit": "squash", "train.batch": 8, "train.lr": 3e-3},
+        options={"head.name": "linear", "train.batch": 8, "train.lr": 3e-3} | options,
     )
+
+
+@pytest.fixture(scope="module")
+def run(shapes, tmp_path_factory):
+    """A model that sees whole pictures, at 32 of their 40 pixels a side."""
+    return trained(shapes, tmp_path_factory, **{"data.fit": "squash"})
+
+
+@pytest.fixture(scope="module")
+def tiled(shapes, tmp_path_factory):
+    """A model that sees windows of 32 pixels of pictures of 40."""
+    return trained(shapes, tmp_path_factory)
 
 
 def answered(*columns):
@@ -132,21 +141,6 @@ def test_the_command_line(run, shapes, tmp_path, capsys):
     assert "has no pixel of a picture 40 high and 40 wide" in capsys.readouterr().err
 
 
-@pytest.fixture(scope="module")
-def tiled(shapes, tmp_path_factory):
-    """A model that sees windows of 32 pixels of pictures of 40."""
-    return vitrail.train(
-        shapes,
-        task="segment",
-        model="vit-pico4",
-        head="linear",
-        epochs=20,
-        image_size=32,
-        out=tmp_path_factory.mktemp("runs") / "run",
-        options={"train.batch": 8, "train.lr": 3e-3},
-    )
-
-
 def test_of_a_large_picture_the_window_with_the_class_or_around_the_box_is_explained(tiled, shapes, tmp_path):
     with Image.open(shapes / "test" / "images" / "0.png") as small:
         large = Image.new("L", (160, 120), 120)
@@ -185,16 +179,10 @@ def test_the_window_that_was_explained_is_drawn(tiled, shapes, tmp_path, capsys)
             drawn.load()
 
 
-def test_a_box_is_followed_through_the_layers_of_a_convolutional_network(shapes, tmp_path, capsys):
-    run = vitrail.train(
-        shapes,
-        task="segment",
-        model="test_resnet",
-        epochs=1,
-        image_size=32,
-        out=tmp_path / "run",
-        options={"train.batch": 8},
-    )
+def test_a_box_is_followed_through_the_layers_of_a_convolutional_network(
+    shapes, tmp_path_factory, tmp_path, capsys
+):
+    run = trained(shapes, tmp_path_factory, epochs=1, model="test_resnet", **{"head.name": "unet"})
     words = ["explain", str(run.path), str(shapes / "test" / "images" / "0.png"), "--about", "bar"]
     words += ["--box", "36", "24", "40", "30", "--animate", "--out", str(tmp_path / "out")]
     assert main(words) == 0, capsys.readouterr().err
