@@ -1,5 +1,8 @@
+import numpy as np
 import pytest
 from PIL import Image
+
+from vitrail.data.samples import Table, Texts
 
 SIZE = (6, 8)
 """Height and width of the pictures that readers are tested with."""
@@ -18,3 +21,24 @@ def write_picture(path, size=SIZE, orientation=None):
 def picture():
     """Return what writes a picture: ``picture(path, size, orientation)``."""
     return write_picture
+
+
+def make_samples(pictures):
+    """Return pictures as samples, all of one class."""
+    count = len(pictures)
+    return Table(
+        home="test",
+        classes=("a", "b"),
+        keys=Texts.of(map(str, range(count))),
+        pictures=pictures,
+        contents=np.zeros(count, np.uint64),
+        stamps=np.zeros(count, np.uint64),
+        targets={"label": np.zeros(count, np.int32)},
+        split=np.zeros(count, np.int8),
+    ).splits()["all"]
+
+
+@pytest.fixture(scope="session")
+def samples_of():
+    """Return what makes samples of pictures: ``samples_of(pictures)``."""
+    return make_samples

@@ -17,7 +17,6 @@ from vitrail.data.preprocess import Preprocess
 from vitrail.data.probe import probe
 from vitrail.data.readers import open_data
 from vitrail.data.readers.listing import find_pictures
-from vitrail.data.samples import Table, Texts
 from vitrail.data.spread import measure
 from vitrail.draw.bands import shown
 from vitrail.errors import UsageError
@@ -38,20 +37,6 @@ def npy(values):
     file = io.BytesIO()
     np.save(file, values)
     return file.getvalue()
-
-
-def samples_of(*pictures):
-    count = len(pictures)
-    return Table(
-        home="test",
-        classes=("a", "b"),
-        keys=Texts.of(map(str, range(count))),
-        pictures=pictures,
-        contents=np.zeros(count, np.uint64),
-        stamps=np.zeros(count, np.uint64),
-        targets={"label": np.zeros(count, np.int32)},
-        split=np.zeros(count, np.int8),
-    ).splits()["all"]
 
 
 CHUNKY = {"photometric": "minisblack", "planarconfig": "contig"}
@@ -165,13 +150,13 @@ def test_limits_hold_before_anything_is_decoded():
     assert decode(FILES["imagej"], 5, frames="error")[1] == (40, 30)
 
 
-def test_the_missing_package_is_named(monkeypatch):
+def test_the_missing_package_is_named(monkeypatch, samples_of):
     monkeypatch.setitem(sys.modules, "tifffile", None)
     with pytest.raises(UsageError, match=r'pip install "vitrail\[microscopy\]"'):
         decode(FILES["chunky"], 5)
     with pytest.raises(UsageError, match="microscopy"):
-        measure(samples_of(FILES["chunky"]), 5, max_pixels=10**6)
-    look = probe(samples_of(tiff(FIVE[:, :, :3], photometric="rgb")))
+        measure(samples_of([FILES["chunky"]]), 5, max_pixels=10**6)
+    look = probe(samples_of([tiff(FIVE[:, :, :3], photometric="rgb")]))
     assert look is not None
     assert not look.deep  # Pillow's upper eight bits: no range helps them
     assert not bands.has_tifffile()
@@ -180,9 +165,9 @@ def test_the_missing_package_is_named(monkeypatch):
 # ---------------------------------------------------------------------------------- what the data are
 
 
-def test_a_look_tells_channels_and_depth():
+def test_a_look_tells_channels_and_depth(samples_of):
     for kind in ("array", "npy", "chunky", "planar", "imagej", "ome"):
-        look = probe(samples_of(FILES[kind]))
+        look = probe(samples_of([FILES[kind]]))
         assert look is not None
         assert (look.size, look.channels, look.deep, look.grey) == ((40, 30), 5, True, False)
     for source, expected in [
@@ -196,16 +181,16 @@ def test_a_look_tells_channels_and_depth():
         (tiff(BYTES[:, :, :3], photometric="rgb"), (None, False, False)),
         (tiff(BYTES[:, :, 0]), (None, False, True)),
     ]:
-        look = probe(samples_of(source))
+        look = probe(samples_of([source]))
         assert look is not None
         assert (look.channels, look.deep, look.grey) == expected
 
 
-def test_the_range_is_that_of_most_numbers():
+def test_the_range_is_that_of_most_numbers(samples_of):
     random = np.random.default_rng(0)
     pictures = [random.uniform(200, 1500, (200, 200)).astype(np.uint16) for _ in range(4)]
     pictures[0][0, :3] = 65535  # hot pixels
-    found = measure(samples_of(*pictures, np.zeros((4, 4), np.uint8)), 1, max_pixels=10**6)
+    found = measure(samples_of([*pictures, np.zeros((4, 4), np.uint8)]), 1, max_pixels=10**6)
     assert found is not None
     low, high = found.range
     assert 198 <= low <= 205
@@ -214,21 +199,21 @@ def test_the_range_is_that_of_most_numbers():
     shades = [len(np.unique(decode(pictures[1], 1, span=span)[0])) for span in (None, found.range)]
     assert shades[0] <= 7
     assert shades[1] == 256
-    assert measure(samples_of(np.zeros((4, 4), np.uint8)), 1, max_pixels=10**6) is None
-    flat = measure(samples_of(np.full((4, 4), 7, np.uint16)), 1, max_pixels=10**6)
+    assert measure(samples_of([np.zeros((4, 4), np.uint8)]), 1, max_pixels=10**6) is None
+    flat = measure(samples_of([np.full((4, 4), 7, np.uint16)]), 1, max_pixels=10**6)
     assert flat is not None
     assert flat.range == (7, 8)
 
 
-def test_each_channel_is_measured():
+def test_each_channel_is_measured(samples_of):
     wide = FIVE * np.array([1, 2, 4, 8, 16], np.uint16)
-    found = measure(samples_of(npy(wide), npy(wide)), 5, max_pixels=10**6)
+    found = measure(samples_of([npy(wide), npy(wide)]), 5, max_pixels=10**6)
     assert found is not None
     assert np.allclose(found.range[1::2], wide.max((0, 1)), rtol=0.01)
     seen = decode(wide, 5, span=found.range)[0] / 255
     assert np.allclose(found.mean, seen.mean((0, 1)), atol=1e-3)
     assert np.allclose(found.std, seen.std((0, 1)), atol=1e-3)
-    given = measure(samples_of(npy(wide)), 5, max_pixels=10**6, span=(0, 24000))
+    given = measure(samples_of([npy(wide)]), 5, max_pixels=10**6, span=(0, 24000))
     assert given is not None
     assert given.range == (0, 24000)
 

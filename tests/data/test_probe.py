@@ -10,21 +10,7 @@ from PIL import Image
 
 from vitrail.data.decode import decode
 from vitrail.data.probe import Probe, probe
-from vitrail.data.samples import Files, Table, Texts
-
-
-def samples_of(pictures):
-    count = len(pictures)
-    return Table(
-        home="test",
-        classes=("a", "b"),
-        keys=Texts.of(map(str, range(count))),
-        pictures=pictures,
-        contents=np.zeros(count, np.uint64),
-        stamps=np.zeros(count, np.uint64),
-        targets={"label": np.zeros(count, np.int32)},
-        split=np.zeros(count, np.int8),
-    ).splits()["all"]
+from vitrail.data.samples import Files, Texts
 
 
 def saved(image, form, **options):
@@ -41,12 +27,12 @@ def turned(orientation):
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_sizes_are_those_of_the_upright_pictures(form, orientation):
+def test_sizes_are_those_of_the_upright_pictures(form, orientation, samples_of):
     file = saved(Image.new("RGB", (40, 30), "red"), form, exif=turned(orientation))
     assert probe(samples_of([file])) == Probe(size=decode(file)[1], grey=False)
 
 
-def test_an_orientation_that_is_no_number_is_none():
+def test_an_orientation_that_is_no_number_is_none(samples_of):
     text = saved(Image.new("L", (40, 30)), "TIFF", tiffinfo={0x010E: "6"})
     text = text.replace(b"\x0e\x01\x02\x00", b"\x12\x01\x02\x00")
     jpeg = saved(Image.new("L", (40, 30)), "JPEG", exif=b"Exif\0\0" + text)
@@ -56,7 +42,7 @@ def test_an_orientation_that_is_no_number_is_none():
     assert decode(jpeg)[1] == (30, 40)
 
 
-def test_a_pipe_and_what_else_is_no_picture_is_passed_over(tmp_path):
+def test_a_pipe_and_what_else_is_no_picture_is_passed_over(tmp_path, samples_of):
     os.mkfifo(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").write_bytes(b"nothing")
     (tmp_path / "c.jpg").mkdir()
@@ -66,14 +52,14 @@ def test_a_pipe_and_what_else_is_no_picture_is_passed_over(tmp_path):
     assert probe(samples_of(Files(str(tmp_path), Texts.of(names[:3])))) is None
 
 
-def test_pixels_in_memory():
+def test_pixels_in_memory(samples_of):
     shapes = {(4, 6): True, (4, 6, 1): True, (4, 6, 2): True, (4, 6, 3): False, (4, 6, 4): False}
     for shape, grey in shapes.items():
         assert probe(samples_of([np.zeros(shape, np.uint8)])) == Probe(size=(4, 6), grey=grey)
     assert probe(samples_of([np.zeros(4), np.zeros((2, 2, 2, 5)), np.zeros((0, 3))])) is None
 
 
-def test_pillow_stays_silent(tmp_path):
+def test_pillow_stays_silent(tmp_path, samples_of):
     Image.new("1", (10_000, 9_000)).save(tmp_path / "large.png")  # beyond Pillow's first limit, which warns
     with warnings.catch_warnings():
         warnings.simplefilter("error")

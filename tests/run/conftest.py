@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from vitrail.run.launch import compose
+from vitrail.values import IGNORED
 
 
 def write_pictures(folder: Path, each: int = 20, size: int = 12) -> Path:
@@ -21,6 +22,32 @@ def write_pictures(folder: Path, each: int = 20, size: int = 12) -> Path:
                 pixels[number % 3 :: 3, number % 3 :: 3] += 150
             Image.fromarray(pixels).save(folder / kind / f"{number:03d}.png")
     return folder
+
+
+def write_shapes(folder: Path, size: tuple[int, int], counts: tuple[int, int, int]) -> Path:
+    """Write pictures of a bright disc and a dark bar, and their masks, whose first columns are ignored."""
+    random, classes = np.random.default_rng(0), ("background", "disc", "bar")
+    rows, across = np.mgrid[: size[0], : size[1]]
+    for split, count in zip(("train", "val", "test"), counts, strict=True):
+        for kind in ("images", "masks"):
+            (folder / split / kind).mkdir(parents=True)
+        for number in range(count):
+            mask = np.zeros(size, np.uint8)
+            y, x, top = random.integers(6, 28, 3).tolist()
+            mask[(rows - y) ** 2 + (across - x) ** 2 < 45] = 1
+            mask[top : top + 5] = 2
+            pixels = np.clip(np.array([120, 220, 20])[mask] + random.normal(0, 8, size), 0, 255)
+            mask[:, :2] = IGNORED
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / split / "images" / f"{number}.png")
+            Image.fromarray(mask).save(folder / split / "masks" / f"{number}.png")
+    (folder / "classes.txt").write_text("\n".join(classes))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shapes_in():
+    """Return what writes a data set of shapes with their masks: ``shapes_in(folder, size, counts)``."""
+    return write_shapes
 
 
 @pytest.fixture(scope="session")

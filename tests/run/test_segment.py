@@ -21,31 +21,9 @@ NAMES = ("background", "disc", "bar")
 SIZE = (40, 48)
 
 
-def drawn(random):
-    """Return a picture with a bright disc and a dark bar on grey, and what each pixel is."""
-    rows, across = np.mgrid[: SIZE[0], : SIZE[1]]
-    mask = np.zeros(SIZE, np.uint8)
-    y, x = random.integers(8, 32), random.integers(8, 40)
-    mask[(rows - y) ** 2 + (across - x) ** 2 < 49] = 1
-    top = random.integers(0, 34)
-    mask[top : top + 5] = 2
-    shades = np.array([120, 220, 20])[mask] + random.normal(0, 8, SIZE)
-    return np.clip(shades, 0, 255).astype(np.uint8), mask
-
-
 @pytest.fixture(scope="module")
-def shapes(tmp_path_factory):
-    folder, random = tmp_path_factory.mktemp("data") / "shapes", np.random.default_rng(0)
-    for split, count in (("train", 24), ("val", 4), ("test", 6)):
-        for kind in ("images", "masks"):
-            (folder / split / kind).mkdir(parents=True)
-        for number in range(count):
-            picture, mask = drawn(random)
-            mask[:, :2] = IGNORED
-            Image.fromarray(picture).save(folder / split / "images" / f"{number}.png")
-            Image.fromarray(mask).save(folder / split / "masks" / f"{number}.png")
-    (folder / "classes.txt").write_text("\n".join(NAMES))
-    return folder
+def shapes(tmp_path_factory, shapes_in):
+    return shapes_in(tmp_path_factory.mktemp("data") / "shapes", size=SIZE, counts=(24, 4, 6))
 
 
 OPTIONS = {"train.batch": 8, "train.lr": 3e-3, "train.save_minutes": 0.0, "data.workers": 2}

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import vitrail
 from vitrail.cli import main
@@ -20,35 +19,14 @@ from vitrail.run.compare.plan import contestants
 from vitrail.run.compose import compose
 from vitrail.run.folder import Run
 from vitrail.run.predictions import read_predictions
-from vitrail.values import IGNORED, Mask
+from vitrail.values import Mask
 
 NAMES = ("background", "disc", "bar")
 
 
-def write(folder, classes=NAMES, size=(36, 44), counts=(10, 3, 6)):
-    """Write pictures of a bright disc and a dark bar, and their masks."""
-    random = np.random.default_rng(0)
-    rows, across = np.mgrid[: size[0], : size[1]]
-    for split, count in zip(("train", "val", "test"), counts, strict=True):
-        for kind in ("images", "masks"):
-            (folder / split / kind).mkdir(parents=True)
-        for number in range(count):
-            mask = np.zeros(size, np.uint8)
-            y, x, top = (int(draw) for draw in random.integers(6, 28, 3))
-            mask[(rows - y) ** 2 + (across - x) ** 2 < 40] = classes.index("disc")
-            mask[top : top + 5] = classes.index("bar")
-            shades = np.array([{"disc": 220, "bar": 20}.get(name, 120) for name in classes])[mask]
-            mask[:, :2] = IGNORED
-            pixels = np.clip(shades + random.normal(0, 8, size), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / split / "images" / f"{number}.png")
-            Image.fromarray(mask).save(folder / split / "masks" / f"{number}.png")
-    (folder / "classes.txt").write_text("\n".join(classes))
-    return folder
-
-
 @pytest.fixture(scope="module")
-def shapes(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("data") / "shapes")
+def shapes(tmp_path_factory, shapes_in):
+    return shapes_in(tmp_path_factory.mktemp("data") / "shapes", size=(36, 44), counts=(10, 3, 6))
 
 
 @pytest.fixture(scope="module")
